@@ -1,0 +1,38 @@
+# `make setup` builds .venv once from the lock; every other target needs it and brings it up to date first.
+PYTHON ?= python3
+BIN := .venv/bin
+LOCK := --universal --python-version 3.11 --generate-hashes --no-emit-index-url
+
+.PHONY: setup demo test test-slow check lock proto clean
+.DELETE_ON_ERROR:
+
+setup: .venv/.installed
+
+.venv/.installed: requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(f"onepixel needs Python 3.11 or newer; $(PYTHON) is {sys.version.split()[0]}. Say which: make setup PYTHON=python3.12" if sys.version_info < (3, 11) else 0)'
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	test -x $(BIN)/uv || $(BIN)/python -m pip install --quiet --disable-pip-version-check uv
+	$(BIN)/uv pip sync --quiet --python $(BIN)/python --require-hashes requirements.lock
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --editable .
+	touch $@
+
+demo: setup
+	$(BIN)/onepixel demo --out runs/demo
+
+test: setup
+	$(BIN)/python -m pytest
+
+test-slow: setup
+	$(BIN)/python -m pytest -m slow
+
+check: setup
+	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
+
+lock: setup
+	$(BIN)/uv pip compile pyproject.toml --extra dev $(LOCK) -o requirements.lock
+
+proto: setup
+	$(BIN)/uv run --no-project --with grpcio-tools==1.76.0 --with googleapis-common-protos python proto/generate.py
+
+clean:
+	rm -rf .venv build dist

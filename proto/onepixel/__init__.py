@@ -1,0 +1,1 @@
+"""The wire contracts of onepixel and their generated stubs."""

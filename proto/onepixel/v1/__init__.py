@@ -1,0 +1,1 @@
+"""`onepixel.v1`: the segmentation service that cameras speak to."""

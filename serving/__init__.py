@@ -1,0 +1,1 @@
+"""Online: frames in, masks out. Never imports torch, never imports training."""

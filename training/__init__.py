@@ -1,0 +1,1 @@
+"""Offline: frames and one pixel per class in, pseudo labels, a DeepLab, and one ONNX file out."""

@@ -1,0 +1,96 @@
+"""What every data set answers: its classes, its frames, their pixels, their labels where there are any."""
+
+import hashlib
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from serving.errors import InputError
+from training.taxonomy import IGNORED, Taxonomy
+
+Frame = NDArray[np.uint8]
+Labels = NDArray[np.uint8]
+
+
+class Dataset(ABC):
+    """The frames of one split of a data set, by identifier.
+
+    Identifiers are unique within the data set (over all its splits), in a fixed order within the split, and usable as
+    a file's stem.
+    """
+
+    taxonomy: Taxonomy
+    """The classes of the labels."""
+    split: str
+    """The split's name."""
+    frame_ids: Sequence[str]
+    """The split's frames, in order."""
+
+    def __len__(self) -> int:
+        return len(self.frame_ids)
+
+    @property
+    @abstractmethod
+    def has_labels(self) -> bool:
+        """Whether `labels` answers for every frame of the split."""
+
+    @abstractmethod
+    def frame(self, frame_id: str) -> Frame:
+        """Return a frame's pixels, uint8 [H, W, 3], RGB.
+
+        Raises
+        ------
+        InputError
+            If there is no such frame, or its file is missing or unreadable; names the file.
+        """
+
+    @abstractmethod
+    def labels(self, frame_id: str) -> Labels:
+        """Return a frame's true class ids, uint8 [H, W] of the frame's own size; 255 is ignored.
+
+        Raises
+        ------
+        InputError
+            If they are missing, unreadable, of another size than the frame, or hold a value that is no class.
+        """
+
+    def encoded(self, frame_id: str) -> bytes | None:
+        """Return the bytes of the frame's own image file, or None where it has none (it is generated)."""
+        return None
+
+    def digest(self) -> str:
+        """Return the sha256, hexadecimal, of the manifest: each frame's identifier and the sha256 of its pixels."""
+        manifest = hashlib.sha256()
+        for frame_id in self.frame_ids:
+            content = self.encoded(frame_id)
+            if content is None:
+                content = self.frame(frame_id).tobytes()
+            manifest.update(f"{frame_id} {hashlib.sha256(content).hexdigest()}\n".encode())
+        return manifest.hexdigest()
+
+
+def check_labels(labels: Labels, frame: Frame, taxonomy: Taxonomy, source: str) -> Labels:
+    """Return `labels` if they fit the frame and the classes.
+
+    Raises
+    ------
+    InputError
+        On a size mismatch or a value that is neither a class id nor 255; names the source and the value.
+    """
+    if labels.shape != frame.shape[:2]:
+        raise InputError(
+            f"{source}: labels are {labels.shape[0]} x {labels.shape[1]} (height x width), "
+            f"their frame is {frame.shape[0]} x {frame.shape[1]}; they must be equal"
+        )
+    known = np.zeros(256, bool)
+    known[: len(taxonomy.classes)] = True
+    known[IGNORED] = True
+    wrong = labels[~known[labels]]
+    if wrong.size:
+        raise InputError(
+            f"{source}: label value {wrong[0]} is no class of {taxonomy.name}; "
+            f"allowed are 0 to {len(taxonomy.classes) - 1} and {IGNORED}"
+        )
+    return labels
