@@ -97,7 +97,9 @@ class ModelMetadata(_Frozen):
         except ValidationError as error:
             first = error.errors()[0]
             field = ".".join(str(part) for part in first["loc"])
-            raise InputError(f"{source}: metadata field '{PREFIX}{field}': {first['msg']}, got {first['input']!r}") from error
+            raise InputError(
+                f"{source}: metadata field '{PREFIX}{field}': {first['msg']}, got {first['input']!r}"
+            ) from error
         ids = [description.id for description in metadata.classes]
         if ids != list(range(len(ids))) or not ids:
             raise InputError(f"{source}: metadata field '{PREFIX}classes': ids must run 0, 1, 2, ...; got {ids}")

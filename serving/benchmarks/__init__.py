@@ -1,0 +1,1 @@
+"""What the server costs beside the engine, measured; each module is a command."""

@@ -1,0 +1,351 @@
+"""The client that people import: frames in, numpy masks out, synchronous or asynchronous.
+
+    with Client("127.0.0.1:50051") as client:
+        picture = client.model_info().palette[client.segment("frame.jpg").mask]
+
+Pixels are sent as raw RGB, files as they are. What the server refuses is a `ServerError`.
+"""
+
+import asyncio
+from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import grpc
+import grpc.aio
+from onepixel.v1 import segmentation_pb2 as pb
+from onepixel.v1 import segmentation_pb2_grpc as pb_grpc
+
+from serving import wire
+from serving.errors import InputError
+from serving.frames import Pixels
+from serving.masks import MaskEncoding
+from serving.wire import ModelInfo, OverflowPolicy, Segmentation, SegmentOptions
+
+__all__ = [
+    "AsyncClient",
+    "Client",
+    "Image",
+    "MaskEncoding",
+    "ModelInfo",
+    "Outcome",
+    "OverflowPolicy",
+    "SegmentOptions",
+    "Segmentation",
+    "ServerError",
+]
+
+Image = Pixels | bytes | str | Path
+"""uint8 pixels [H, W, 3] RGB or [H, W] grey; the bytes of a JPEG, PNG or WEBP file; or the path of one."""
+
+# Masks and raw frames pass grpc's default of 4 MiB; what is large is the caller's business.
+_OPTIONS = (("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1))
+
+
+class ServerError(Exception):
+    """The server's refusal of a call or of one frame, or its absence.
+
+    Attributes
+    ----------
+    code
+        The status, such as `grpc.StatusCode.INVALID_ARGUMENT`.
+    message
+        What the server said.
+    """
+
+    def __init__(self, code: grpc.StatusCode, message: str) -> None:
+        super().__init__(f"{code.name}: {message}")
+        self.code = code
+        self.message = message
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one frame of a stream: exactly one of `segmentation`, `dropped` and `error` is there."""
+
+    sequence: int
+    """The frame's place in the stream, from 0."""
+    segmentation: Segmentation | None = None
+    """Its mask."""
+    dropped: str | None = None
+    """Why it was not segmented: "OVERFLOW" or "EXPIRED"."""
+    error: ServerError | None = None
+    """Why it could not be."""
+
+    @classmethod
+    def from_message(cls, message: pb.StreamSegmentResponse) -> "Outcome":
+        """Decode the message's masks."""
+        kind = message.WhichOneof("outcome")
+        if kind == "segmentation":
+            return cls(message.sequence, segmentation=Segmentation.from_message(message.segmentation))
+        if kind == "dropped":
+            return cls(
+                message.sequence, dropped=pb.DropReason.Name(message.dropped.reason).removeprefix("DROP_REASON_")
+            )
+        return cls(message.sequence, error=ServerError(_CODES[message.error.code], message.error.message))
+
+
+class Client:
+    """A connection to a server; may be shared between threads.
+
+    Parameters
+    ----------
+    address
+        HOST:PORT. Nothing is sent before the first call.
+    timeout
+        Seconds that one call may take; also the deadline after which the server spends nothing on it. A stream has
+        none.
+    model_name, model_version
+        Which model answers; empty means the server's default.
+    """
+
+    def __init__(self, address: str, *, timeout: float = 60.0, model_name: str = "", model_version: str = "") -> None:
+        self._channel = grpc.insecure_channel(address, options=_OPTIONS)
+        self._stub = pb_grpc.SegmentationServiceStub(self._channel)
+        self._address, self._timeout = address, timeout
+        self._model = {"model_name": model_name, "model_version": model_version}
+
+    def __enter__(self) -> "Client":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the connection; calls under way end with CANCELLED."""
+        self._channel.close()
+
+    def wait_ready(self, timeout: float = 30.0) -> None:
+        """Wait until the server answers.
+
+        Raises
+        ------
+        ServerError
+            UNAVAILABLE, if it does not within `timeout` seconds; NOT_FOUND, if it does not serve the model.
+        """
+        request = pb.GetModelInfoRequest(**self._model)
+        with _server_errors():
+            try:
+                self._stub.GetModelInfo(request, timeout=timeout, wait_for_ready=True)
+            except grpc.RpcError as error:
+                raise _absent(error, self._address, timeout) from error
+
+    def model_info(self) -> ModelInfo:
+        """Ask for the model's classes, palette and provenance."""
+        with _server_errors():
+            request = pb.GetModelInfoRequest(**self._model)
+            return ModelInfo.from_message(self._stub.GetModelInfo(request, timeout=self._timeout).model)
+
+    def segment(self, image: Image, options: SegmentOptions | None = None, *, camera_id: str = "") -> Segmentation:
+        """Segment one frame.
+
+        Parameters
+        ----------
+        image
+            Pixels, the bytes of an image file, or its path.
+        options
+            What the answer should hold.
+        camera_id
+            Which camera took it, for the server's logs.
+
+        Raises
+        ------
+        ServerError
+            If the server refuses it or does not answer.
+        InputError
+            If the array is no frame, or the file cannot be read.
+        """
+        request = _request(image, options, camera_id, self._model)
+        with _server_errors():
+            return Segmentation.from_message(self._stub.Segment(request, timeout=self._timeout).segmentation)
+
+    def stream(
+        self,
+        images: Iterable[Image],
+        options: SegmentOptions | None = None,
+        *,
+        camera_id: str = "",
+        overflow_policy: OverflowPolicy = OverflowPolicy.BLOCK,
+        max_in_flight: int = 0,
+    ) -> Iterator[Outcome]:
+        """Segment a camera's frames; each has one outcome, in their order.
+
+        Parameters
+        ----------
+        images
+            The frames; read on a thread of its own, ahead of the outcomes.
+        options
+            What each answer should hold.
+        camera_id
+            Which camera took them.
+        overflow_policy
+            What happens to a frame that arrives while the server holds `max_in_flight` of them.
+        max_in_flight
+            0 means the server's default.
+
+        Raises
+        ------
+        ServerError
+            If the server refuses the stream or ends it. What is wrong with one frame is its outcome's `error`.
+        Exception
+            What `images` raises; the stream ends there.
+        """
+        config = _config(options, overflow_policy, max_in_flight, self._model)
+        failure: list[Exception] = []
+
+        def requests() -> Iterator[pb.StreamSegmentRequest]:
+            yield config
+            try:
+                for sequence, image in enumerate(images):
+                    yield _frame_request(image, camera_id, sequence)
+            except Exception as error:
+                failure.append(error)
+                call.cancel()
+
+        call = self._stub.StreamSegment(requests())
+        try:
+            with _server_errors(failure):
+                for response in call:
+                    yield Outcome.from_message(response)
+        finally:
+            call.cancel()
+
+
+class AsyncClient:
+    """The same on asyncio; the parameters and the errors are `Client`'s."""
+
+    def __init__(self, address: str, *, timeout: float = 60.0, model_name: str = "", model_version: str = "") -> None:
+        self._channel = grpc.aio.insecure_channel(address, options=_OPTIONS)
+        self._stub = pb_grpc.SegmentationServiceStub(self._channel)
+        self._address, self._timeout = address, timeout
+        self._model = {"model_name": model_name, "model_version": model_version}
+
+    async def __aenter__(self) -> "AsyncClient":
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Close the connection."""
+        await self._channel.close()
+
+    async def wait_ready(self, timeout: float = 30.0) -> None:
+        """Wait until the server answers."""
+        request = pb.GetModelInfoRequest(**self._model)
+        with _server_errors():
+            try:
+                await self._stub.GetModelInfo(request, timeout=timeout, wait_for_ready=True)
+            except grpc.RpcError as error:
+                raise _absent(error, self._address, timeout) from error
+
+    async def model_info(self) -> ModelInfo:
+        """Ask for the model's classes, palette and provenance."""
+        with _server_errors():
+            response = await self._stub.GetModelInfo(pb.GetModelInfoRequest(**self._model), timeout=self._timeout)
+            return ModelInfo.from_message(response.model)
+
+    async def segment(
+        self, image: Image, options: SegmentOptions | None = None, *, camera_id: str = ""
+    ) -> Segmentation:
+        """Segment one frame."""
+        request = _request(image, options, camera_id, self._model)
+        with _server_errors():
+            response = await self._stub.Segment(request, timeout=self._timeout)
+            return Segmentation.from_message(response.segmentation)
+
+    async def stream(
+        self,
+        images: Iterable[Image] | AsyncIterable[Image],
+        options: SegmentOptions | None = None,
+        *,
+        camera_id: str = "",
+        overflow_policy: OverflowPolicy = OverflowPolicy.BLOCK,
+        max_in_flight: int = 0,
+    ) -> AsyncIterator[Outcome]:
+        """Segment a camera's frames; each has one outcome, in their order. `images` may be an asynchronous iterable."""
+        config = _config(options, overflow_policy, max_in_flight, self._model)
+        failure: list[Exception] = []
+
+        async def requests() -> AsyncIterator[pb.StreamSegmentRequest]:
+            yield config
+            try:
+                sequence = 0
+                async for image in _each(images):
+                    yield _frame_request(image, camera_id, sequence)
+                    sequence += 1
+            except Exception as error:
+                failure.append(error)
+                call.cancel()
+
+        call = self._stub.StreamSegment(requests())
+        try:
+            with _server_errors(failure):
+                async for response in call:
+                    yield Outcome.from_message(response)
+        finally:
+            call.cancel()
+
+
+_CODES = {code.value[0]: code for code in grpc.StatusCode}
+
+
+@contextmanager
+def _server_errors(failure: list[Exception] | None = None) -> Iterator[None]:
+    """Turn grpc's errors into ours; where `failure` holds the caller's own, that is what went wrong."""
+    try:
+        yield
+    except grpc.RpcError as error:
+        if failure:
+            raise failure[0] from None
+        raise ServerError(error.code(), error.details() or "") from error
+    except asyncio.CancelledError:
+        if failure:
+            raise failure[0] from None
+        raise
+
+
+def _absent(error: grpc.RpcError, address: str, timeout: float) -> Exception:
+    if error.code() is grpc.StatusCode.DEADLINE_EXCEEDED:
+        return ServerError(grpc.StatusCode.UNAVAILABLE, f"no server answers at {address} within {timeout:g} s")
+    return error
+
+
+def _request(image: Image, options: SegmentOptions | None, camera_id: str, model: dict[str, str]) -> pb.SegmentRequest:
+    frame = wire.frame_message(_load(image), camera_id=camera_id)
+    return pb.SegmentRequest(frame=frame, options=(options or SegmentOptions()).to_message(), **model)
+
+
+def _config(
+    options: SegmentOptions | None, overflow_policy: OverflowPolicy, max_in_flight: int, model: dict[str, str]
+) -> pb.StreamSegmentRequest:
+    config = pb.StreamConfig(
+        options=(options or SegmentOptions()).to_message(),
+        overflow_policy=wire.enum_value(overflow_policy, pb.OverflowPolicy),
+        max_in_flight=max_in_flight,
+        **model,
+    )
+    return pb.StreamSegmentRequest(config=config)
+
+
+def _frame_request(image: Image, camera_id: str, sequence: int) -> pb.StreamSegmentRequest:
+    return pb.StreamSegmentRequest(frame=wire.frame_message(_load(image), camera_id=camera_id, sequence=sequence))
+
+
+def _load(image: Image) -> Pixels | bytes:
+    if not isinstance(image, str | Path):
+        return image
+    try:
+        return Path(image).read_bytes()
+    except OSError as error:
+        raise InputError(f"{image}: cannot be read: {error.strerror}") from error
+
+
+async def _each(images: Iterable[Image] | AsyncIterable[Image]) -> AsyncIterator[Image]:
+    if isinstance(images, AsyncIterable):
+        async for image in images:
+            yield image
+    else:
+        for image in images:
+            yield image

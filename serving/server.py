@@ -1,0 +1,136 @@
+"""The gRPC server: a model, its queue, the services, and their limits.
+
+Synchronous grpcio, measured against grpc.aio with an executor by `python -m serving.benchmarks.transport`: CPU per
+frame over the bare loop's, on a trivial model on two busy cores, one client and four calls at once, in two runs:
+synchronous 1.32 / 1.14 and 1.21 / 1.25, asynchronous 1.31 / 1.21 and 1.30 / 1.26, this server 1.38 / 1.29 and
+1.29 / 1.19. So asyncio buys nothing, and its event loop would be one more thread between a frame and its thread.
+Binds to loopback unless told otherwise, in the clear.
+"""
+
+from concurrent.futures import ThreadPoolExecutor
+from typing import Annotated
+
+import grpc
+from grpc_health.v1 import health_pb2
+from grpc_reflection.v1alpha import reflection
+from onepixel.v1 import segmentation_pb2_grpc as pb_grpc
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from serving.batching import InferenceQueue
+from serving.errors import InputError
+from serving.frames import MAX_PIXELS
+from serving.model import Model
+from serving.services.answers import Segmenter
+from serving.services.health import SERVICE, Health
+from serving.services.segmentation import SegmentationService
+from serving.services.stream import DEPTH
+
+SPARE_THREADS = 8
+"""Beside those that hold a place: for refusals, health, reflection and descriptions."""
+
+
+class Limits(BaseModel):
+    """What a server allows at most."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    max_pixels: Annotated[int, Field(gt=0)] = MAX_PIXELS
+    """A frame's width x height, checked before it is decoded."""
+    max_message_bytes: Annotated[int, Field(gt=0, lt=2**31)] = 2**25
+    """A request's bytes. The default holds raw RGB frames up to 3840 x 2160."""
+    places: Annotated[int, Field(gt=0)] = 64
+    """Frames held at once from arrival to mask: one for each call of Segment, two for each stream."""
+    max_streams: Annotated[int, Field(ge=0)] = 16
+    """Streams at the same time; they may not take all places."""
+    max_in_flight: Annotated[int, Field(gt=0)] = 16
+    """Frames held for one stream: the default, and the most that a client may ask for."""
+
+    @model_validator(mode="after")
+    def _streams_leave_places(self) -> "Limits":
+        if self.max_streams * DEPTH >= self.places:
+            raise InputError(
+                f"max_streams: {self.max_streams} streams take {self.max_streams * DEPTH} of {self.places} places; "
+                f"at most {(self.places - 1) // DEPTH} leave one for calls of Segment"
+            )
+        return self
+
+
+class Server:
+    """A server of one model; `start` and `stop` it from any thread.
+
+    Parameters
+    ----------
+    model
+        A loaded model, so warm.
+    address
+        HOST:PORT to listen at; port 0 takes a free one.
+    limits
+        What it allows at most.
+
+    Raises
+    ------
+    InputError
+        If the address cannot be bound.
+
+    Examples
+    --------
+    >>> server = Server(Model.load("model.onnx"))  # doctest: +SKIP
+    >>> server.start()  # doctest: +SKIP
+    >>> server.address  # doctest: +SKIP
+    '127.0.0.1:41235'
+    >>> server.stop()  # doctest: +SKIP
+    """
+
+    def __init__(self, model: Model, address: str = "127.0.0.1:0", limits: Limits | None = None) -> None:
+        limits = limits or Limits()
+        host, _, port = address.rpartition(":")
+        if not host or not port.isdecimal() or int(port) > 65535:
+            raise InputError(f"address: '{address}'; should be HOST:PORT, such as 127.0.0.1:50051")
+        self._queue = InferenceQueue(model, capacity=limits.places)
+        self._service = SegmentationService(
+            Segmenter(model, self._queue, max_pixels=limits.max_pixels),
+            max_streams=limits.max_streams,
+            max_in_flight=limits.max_in_flight,
+        )
+        # More threads than can be held by those who wait for the engine, so that no refusal waits for one.
+        threads = limits.places + limits.max_streams + SPARE_THREADS
+        self._threads = ThreadPoolExecutor(threads, thread_name_prefix="call")
+        self._server = grpc.server(
+            self._threads,
+            options=(
+                ("grpc.max_receive_message_length", limits.max_message_bytes),
+                ("grpc.max_send_message_length", -1),  # bounded by max_pixels
+                ("grpc.so_reuseport", 0),  # else two servers share a port, and nobody is told
+            ),
+        )
+        pb_grpc.add_SegmentationServiceServicer_to_server(self._service, self._server)
+        self._health = Health(self._server)
+        services = (SERVICE, health_pb2.DESCRIPTOR.services_by_name["Health"].full_name, reflection.SERVICE_NAME)
+        reflection.enable_server_reflection(services, self._server)
+        try:
+            self.port: int = self._server.add_insecure_port(address)
+        except RuntimeError as error:
+            self._queue.close()
+            raise InputError(
+                f"address: cannot listen at '{address}'; is the port in use, or the host unknown? ({error})"
+            ) from error
+        self.address: str = f"{host}:{self.port}"
+
+    def start(self) -> None:
+        """Begin to answer; returns at once."""
+        self._server.start()
+        self._health.set_serving(True)
+
+    def stop(self, grace: float = 10.0) -> None:
+        """Drain and end: take nothing new, answer what was taken.
+
+        Parameters
+        ----------
+        grace
+            Seconds after which what is still unanswered is cancelled.
+        """
+        self._health.set_serving(False)
+        self._service.drain()
+        self._server.stop(grace).wait()
+        self._queue.close()
+        self._threads.shutdown(wait=False)

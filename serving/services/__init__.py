@@ -1,0 +1,1 @@
+"""Thin services: each call is convert, ask, convert back."""

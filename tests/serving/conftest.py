@@ -1,0 +1,86 @@
+import io
+from collections.abc import Iterator
+from pathlib import Path
+
+import grpc
+import numpy as np
+import pytest
+from onepixel.v1 import segmentation_pb2_grpc as pb_grpc
+from PIL import Image
+
+from serving.benchmarks.tiny_model import tiny_model
+from serving.client import Client
+from serving.frames import Pixels, encode_jpeg
+from serving.model import Model
+from serving.server import Server
+
+HEIGHT, WIDTH = 24, 32
+
+
+@pytest.fixture(scope="session")
+def model_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Class of a pixel: the strongest of red, green and blue; its confidence: that channel's value."""
+    path = tmp_path_factory.mktemp("models") / "tiny.onnx"
+    path.write_bytes(tiny_model(HEIGHT, WIDTH))
+    return path
+
+
+@pytest.fixture(scope="session")
+def model(model_path: Path) -> Model:
+    return Model.load(model_path, threads=1)
+
+
+@pytest.fixture(scope="session")
+def server(model: Model) -> Iterator[Server]:
+    server = Server(model)
+    server.start()
+    yield server
+    server.stop(grace=1)
+
+
+@pytest.fixture
+def client(server: Server) -> Iterator[Client]:
+    with Client(server.address) as client:
+        yield client
+
+
+@pytest.fixture
+def stub(server: Server) -> Iterator[pb_grpc.SegmentationServiceStub]:
+    with grpc.insecure_channel(server.address) as channel:
+        yield pb_grpc.SegmentationServiceStub(channel)
+
+
+@pytest.fixture(scope="session")
+def frame() -> Pixels:
+    """A frame of twice the model's size, in blocks of eight, so that halving and doubling are exact."""
+    rng = np.random.default_rng(0)
+    blocks = rng.integers(0, 256, (HEIGHT // 4, WIDTH // 4, 3), dtype=np.uint8)
+    return np.repeat(np.repeat(blocks, 8, axis=0), 8, axis=1)
+
+
+@pytest.fixture(scope="session")
+def jpeg() -> bytes:
+    """A JPEG with enough in it that half of it has a whole header."""
+    rng = np.random.default_rng(0)
+    return encode_jpeg(rng.integers(0, 256, (96, 128, 3), dtype=np.uint8))
+
+
+@pytest.fixture(scope="session")
+def huge_png() -> bytes:
+    """A valid PNG of 10,000 x 10,000 pixels in a few kilobytes."""
+    stream = io.BytesIO()
+    Image.new("1", (10_000, 10_000)).save(stream, "PNG")
+    return stream.getvalue()
+
+
+@pytest.fixture(scope="session")
+def bad_images(jpeg: bytes, huge_png: bytes) -> dict[str, tuple[bytes, str]]:
+    """Bytes that are no frame, and what the error must say."""
+    return {
+        "half a JPEG": (jpeg[: len(jpeg) // 2], "JPEG is truncated"),
+        "a JPEG's first bytes": (jpeg[:20], "JPEG header is truncated"),
+        "a huge PNG": (huge_png, "10000 x 10000 = 100000000 pixels; the limit is 33554432"),
+        "zero bytes": (b"", "0 bytes; send a JPEG, PNG or WEBP"),
+        "a text file": (b"hello, camera\n", "text, beginning 'hello, camera"),
+        "a GIF": (b"GIF89a" + bytes(20), "a GIF file; send a JPEG"),
+    }

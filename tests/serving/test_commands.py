@@ -1,0 +1,155 @@
+"""The commands as a person runs them: a server process, and files in and out."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from click.testing import CliRunner, Result
+
+from serving.__main__ import main
+from serving.frames import Pixels, decode_image, encode_jpeg, encode_png
+from serving.model import Model
+from serving.segment_files import overlay
+from serving.server import Server
+
+
+def run(*arguments: object) -> Result:
+    return CliRunner().invoke(main, [str(argument) for argument in arguments])
+
+
+@pytest.fixture(scope="module")
+def process(model_path: Path) -> Iterator[tuple[subprocess.Popen[str], dict[str, str]]]:
+    command = [sys.executable, "-m", "serving", "serve", "--model", str(model_path), "--address", "127.0.0.1:0"]
+    with subprocess.Popen(
+        [*command, "--name", "streets", "--threads", "1", "--json"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stdout is not None
+        yield process, json.loads(process.stdout.readline())
+        process.kill()
+
+
+def test_serve_says_where_and_segment_finds_it(
+    process: tuple[subprocess.Popen[str], dict[str, str]], model: Model, frame: Pixels, tmp_path: Path
+) -> None:
+    _, ready = process
+    assert ready.keys() == {"address", "model_name", "model_version", "model_digest"}
+    assert (ready["model_name"], ready["model_version"], ready["model_digest"]) == ("streets", "1", model.digest)
+    image = tmp_path / "frame.png"
+    image.write_bytes(encode_png(frame))
+    out = tmp_path / "new" / "out"
+    result = run("segment", image, "--server", ready["address"], "--out", out, "--json")
+    assert result.exit_code == 0, result.output
+    summary = json.loads(result.stdout)
+    assert (summary["frames"], summary["failed"], summary["failures"]) == (1, 0, [])
+    assert summary["model_name"] == "streets" and summary["seconds"] >= 0
+    mask = cv2.imread(str(out / "frame.png"), cv2.IMREAD_UNCHANGED)
+    assert np.array_equal(mask, model.segment(frame)[0])
+    painted = decode_image((out / "frame_overlay.png").read_bytes())
+    palette = np.array([[200, 0, 0], [0, 200, 0], [0, 0, 200]])
+    assert np.abs(painted - (0.5 * frame + 0.5 * palette[mask])).max() <= 1
+    assert sorted(path.name for path in out.iterdir()) == ["frame.png", "frame_overlay.png"]
+
+
+def test_sigterm_drains_and_exits_well(process: tuple[subprocess.Popen[str], dict[str, str]]) -> None:
+    served, _ = process
+    os.kill(served.pid, signal.SIGTERM)
+    assert served.wait(10) == 0
+    assert served.stdout is not None and served.stdout.read() == ""
+    assert served.stderr is not None and "draining" in served.stderr.read()
+
+
+def test_a_folder_goes_on_after_bad_files(server: Server, frame: Pixels, tmp_path: Path) -> None:
+    source = tmp_path / "in"
+    source.mkdir()
+    (source / "b.png").write_bytes(encode_png(frame))
+    (source / "a.jpg").write_bytes(encode_jpeg(frame)[:300])
+    (source / "c.JPG").write_bytes(encode_jpeg(frame))
+    (source / "d.png").write_bytes(b"")
+    (source / "notes.txt").write_text("not an image, not asked for")
+    result = run("segment", source, "--server", server.address, "--out", tmp_path / "out")
+    assert result.exit_code == 1
+    assert "failed: a.jpg: INVALID_ARGUMENT: image: the JPEG" in result.stderr
+    assert "failed: d.png: INVALID_ARGUMENT: image: 0 bytes" in result.stderr
+    assert result.stdout.splitlines()[:2] == ["frames         4", "failed         2"]
+    written = sorted(path.name for path in (tmp_path / "out").iterdir())
+    assert written == ["b.png", "b_overlay.png", "c.png", "c_overlay.png"]
+
+
+def test_a_video_is_streamed(server: Server, model: Model, tmp_path: Path) -> None:
+    video = tmp_path / "drive.avi"
+    writer = cv2.VideoWriter(str(video), cv2.VideoWriter.fourcc(*"MJPG"), 10, (64, 48))
+    colours = [(255, 0, 0), (0, 255, 0), (0, 0, 255)] * 8  # BGR: more frames than the server holds at once
+    for colour in colours:
+        writer.write(np.full((48, 64, 3), colour, np.uint8))
+    writer.release()
+    out = tmp_path / "out"
+    result = run("segment", video, "--server", server.address, "--out", out, "--json")
+    assert result.exit_code == 0, result.output
+    assert json.loads(result.stdout)["frames"] == 24
+    for number, colour in enumerate(colours, start=1):
+        mask = decode_image((out / f"drive_{number:06d}.png").read_bytes())
+        assert np.all(mask == 2 - int(np.argmax(colour)))
+    assert len(list(out.iterdir())) == 25
+    capture = cv2.VideoCapture(str(out / "drive_overlay.mp4"))
+    shapes = []
+    while (read := capture.read())[0]:
+        shapes.append(read[1].shape)
+    assert shapes == [(48, 64, 3)] * 24
+
+
+def test_what_a_user_can_mend_exits_2(server: Server, frame: Pixels, tmp_path: Path) -> None:
+    source = tmp_path / "in"
+    source.mkdir()
+    (source / "a.png").write_bytes(encode_png(frame))
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    twice = tmp_path / "twice"
+    twice.mkdir()
+    for name in ("a.png", "a.jpg"):
+        (twice / name).write_bytes(b"x")
+    broken = tmp_path / "broken.mp4"
+    broken.write_bytes(b"not a video")
+    for arguments, message in (
+        ((tmp_path / "none", "--out", tmp_path / "out"), "no such file or folder"),
+        ((empty, "--out", tmp_path / "out"), "no image in this folder; looked for .jpeg, .jpg, .png, .webp"),
+        ((source, "--out", source), "is the folder of the images, which the masks would overwrite"),
+        ((twice, "--out", tmp_path / "out"), "would both be written to a.png"),
+        ((broken, "--out", tmp_path / "out"), "no frame can be decoded"),
+    ):
+        result = run("segment", *arguments, "--server", server.address)
+        assert result.exit_code == 2 and message in result.stderr, result.output
+        assert result.stderr.startswith("error: ") and result.stdout == ""
+    result = run("serve", "--model", tmp_path / "none.onnx")
+    assert result.exit_code == 2 and "none.onnx: cannot be read" in result.stderr
+
+
+def test_serve_errors_exit_2(server: Server, model_path: Path) -> None:
+    result = run("serve", "--model", model_path, "--address", server.address)
+    assert result.exit_code == 2 and "is the port in use," in result.stderr
+    result = run("serve", "--model", model_path, "--places", 4)
+    assert result.exit_code == 2 and "max_streams: 16 streams take 32 of 4 places" in result.stderr
+
+
+def test_a_server_that_is_not_there_exits_2(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("serving.commands.PATIENCE", 0.2)
+    result = run("segment", tmp_path, "--server", "127.0.0.1:1", "--out", tmp_path / "out")
+    assert result.exit_code == 2
+    assert result.stderr == "error: --server: no server answers at 127.0.0.1:1 within 0.2 s\n"
+
+
+def test_an_overlay_by_hand() -> None:
+    frame = np.full((1, 2, 3), 100, np.uint8)
+    palette = np.zeros((256, 3), np.uint8)
+    palette[7] = (200, 0, 50)
+    painted = overlay(frame, np.array([[7, 0]], np.uint8), palette)
+    assert painted.tolist() == [[[150, 50, 75], [50, 50, 50]]]

@@ -1,0 +1,209 @@
+"""The one-outcome rule: frames in = masks + drops + errors, in order, whatever the policy.
+
+The engine is a real model behind a gate; what is sent while the gate is shut decides exactly who is dropped.
+"""
+
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+from onepixel.v1 import segmentation_pb2 as pb
+
+from serving import wire
+from serving.batching import InferenceQueue
+from serving.frames import Pixels, encode_png
+from serving.model import Model
+from serving.services import stream as stream_module
+from serving.services.answers import Segmenter
+from serving.services.stream import DEPTH, Stream
+from serving.wire import OverflowPolicy, SegmentOptions
+
+PNG = encode_png(np.full((24, 32, 3), (9, 8, 7), np.uint8))
+
+
+class Gate:
+    """Holds every inference until opened."""
+
+    def __init__(self, model: Model) -> None:
+        self.model, self.opened, self.runs = model, threading.Event(), 0
+
+    def infer(self, frames: Pixels) -> tuple[Pixels, Pixels]:
+        self.runs += 1
+        assert self.opened.wait(5)
+        return self.model.infer(frames)
+
+
+class Harness:
+    def __init__(self, model: Model) -> None:
+        self.gate = Gate(model)
+        self.queue = InferenceQueue(self.gate, capacity=8)
+        self.segmenter = Segmenter(model, self.queue, max_pixels=10_000)
+        self.pool = ThreadPoolExecutor(1)
+
+    def open(self, policy: OverflowPolicy, held: int, **options: float) -> Stream:
+        self.stream = Stream(self.segmenter, SegmentOptions(**options), max_in_flight=held, overflow_policy=policy)
+        self.answers = self.pool.submit(lambda: [summary(answer) for answer in self.stream.responses()])
+        return self.stream
+
+    def send(self, *images: bytes) -> None:
+        """Send frames one after the other, each when the one before has gone as far as it can."""
+        for image in images:
+            self.sent = getattr(self, "sent", -1) + 1
+            assert self.stream.accept(wire.frame_message(image, sequence=self.sent))
+            self.settle()
+
+    def settle(self) -> None:
+        """Wait until the handler has nothing to do but wait for the engine."""
+        stream, deadline = self.stream, time.monotonic() + 5
+        while time.monotonic() < deadline:
+            with stream._changed:
+                started = not stream._waiting or stream._taken == DEPTH
+                in_turn = sum(entry.taken for entry in stream._entries) == stream._taken
+                decoded = all(entry.frame is None for entry in stream._entries if entry.taken)
+                if started and in_turn and decoded and not (stream._entries and stream._entries[0].ready()):
+                    return
+            time.sleep(0.001)
+        raise TimeoutError
+
+    def finish(self) -> list[tuple[int, str]]:
+        self.gate.opened.set()
+        self.stream.end_input()
+        return self.answers.result(5)
+
+
+def summary(answer: pb.StreamSegmentResponse) -> tuple[int, str]:
+    kind = answer.WhichOneof("outcome")
+    if kind == "dropped":
+        return answer.sequence, pb.DropReason.Name(answer.dropped.reason).removeprefix("DROP_REASON_")
+    return answer.sequence, "mask" if kind == "segmentation" else f"error {answer.error.code}"
+
+
+@pytest.fixture
+def harness(model: Model) -> Iterator[Harness]:
+    harness = Harness(model)
+    yield harness
+    harness.gate.opened.set()
+    harness.queue.close()
+    harness.pool.shutdown()
+
+
+def test_drop_oldest_keeps_the_newest(harness: Harness) -> None:
+    harness.open(OverflowPolicy.DROP_OLDEST, 4)
+    harness.send(*[PNG] * 7)  # 0 and 1 are past dropping, 2 and 3 wait; each later one takes the oldest's place
+    assert harness.finish() == [
+        (0, "mask"), (1, "mask"), (2, "OVERFLOW"), (3, "OVERFLOW"), (4, "OVERFLOW"), (5, "mask"), (6, "mask"),
+    ]  # fmt: skip
+    assert harness.gate.runs == 4
+
+
+def test_drop_oldest_drops_the_new_frame_where_none_waits(harness: Harness) -> None:
+    harness.open(OverflowPolicy.DROP_OLDEST, 1)
+    harness.send(*[PNG] * 3)
+    assert harness.finish() == [(0, "mask"), (1, "OVERFLOW"), (2, "OVERFLOW")]
+
+
+def test_drop_newest_keeps_the_oldest(harness: Harness) -> None:
+    harness.open(OverflowPolicy.DROP_NEWEST, 4)
+    harness.send(*[PNG] * 7)
+    assert harness.finish() == [(n, "mask") for n in range(4)] + [(n, "OVERFLOW") for n in range(4, 7)]
+
+
+def test_block_reads_no_further(harness: Harness) -> None:
+    stream = harness.open(OverflowPolicy.BLOCK, 3)
+    harness.send(*[PNG] * 3)
+    with ThreadPoolExecutor(1) as reader:
+        fourth = reader.submit(stream.accept, wire.frame_message(PNG, sequence=3))
+        time.sleep(0.05)
+        assert not fourth.done()
+        harness.gate.opened.set()
+        assert fourth.result(5)
+    assert harness.finish() == [(n, "mask") for n in range(4)]
+
+
+def test_old_frames_are_dropped_before_inference(harness: Harness) -> None:
+    harness.open(OverflowPolicy.BLOCK, 8, max_age=0.5)
+    harness.send(*[PNG] * 4)
+    time.sleep(0.55)
+    assert harness.finish() == [(0, "mask"), (1, "EXPIRED"), (2, "EXPIRED"), (3, "EXPIRED")]
+    assert harness.gate.runs == 1
+
+
+def test_bad_frames_have_their_outcome_in_their_place(harness: Harness) -> None:
+    harness.open(OverflowPolicy.DROP_NEWEST, 5)
+    harness.send(b"text", PNG, b"", PNG, PNG, b"late", PNG)
+    answers = harness.finish()
+    assert answers[0] == (0, "error 3")  # an error that can be told at once holds no place
+    assert [number for number, _ in answers] == list(range(7))
+    assert [kind for _, kind in answers] == ["error 3", "mask", "error 3", "mask", "mask", "error 3", "OVERFLOW"]
+
+
+def test_a_frame_without_an_image_is_an_error(harness: Harness) -> None:
+    stream = harness.open(OverflowPolicy.BLOCK, 2)
+    stream.accept(pb.Frame(sequence=5))
+    assert harness.finish() == [(5, "error 3")]
+
+
+def test_the_headers_come_back(harness: Harness) -> None:
+    stream = Stream(harness.segmenter, SegmentOptions(), max_in_flight=1, overflow_policy=OverflowPolicy.BLOCK)
+    frame = wire.frame_message(b"", camera_id="left", sequence=2**63)
+    frame.capture_time.FromMilliseconds(1_700_000_000_123)
+    stream.accept(frame)
+    stream.end_input()
+    (answer,) = stream.responses()
+    assert (answer.camera_id, answer.sequence) == ("left", 2**63)
+    assert answer.capture_time.ToMilliseconds() == 1_700_000_000_123
+
+
+def test_a_client_that_does_not_read_is_not_read_from(harness: Harness, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stream_module, "MAX_UNSENT", 6)
+    stream = Stream(harness.segmenter, SegmentOptions(), max_in_flight=2, overflow_policy=OverflowPolicy.DROP_NEWEST)
+    for number in range(6):
+        assert stream.accept(wire.frame_message(PNG, sequence=number))
+    with ThreadPoolExecutor(1) as reader:
+        seventh = reader.submit(stream.accept, wire.frame_message(PNG, sequence=6))
+        time.sleep(0.05)
+        assert not seventh.done()
+        stream.cancel()
+        assert seventh.result(5) is False
+
+
+def test_cancelling_drops_what_waits(harness: Harness) -> None:
+    stream = harness.open(OverflowPolicy.BLOCK, 5)
+    harness.send(*[PNG] * 5)
+    stream.cancel()
+    assert harness.answers.result(5) == []
+    harness.gate.opened.set()
+    harness.queue.close()
+    assert harness.gate.runs == 1
+    assert not stream.accept(wire.frame_message(PNG))
+
+
+def test_an_error_of_the_input_comes_after_the_outcomes(harness: Harness) -> None:
+    harness.gate.opened.set()
+    stream = Stream(harness.segmenter, SegmentOptions(), max_in_flight=4, overflow_policy=OverflowPolicy.BLOCK)
+    assert stream.accept(wire.frame_message(PNG)) and stream.accept(wire.frame_message(PNG, sequence=1))
+    stream.end_input(ValueError("no more"))
+    assert not stream.accept(wire.frame_message(PNG))
+    answers = []
+    with pytest.raises(ValueError, match="no more"):
+        for answer in stream.responses():
+            answers.append(summary(answer))
+    assert answers == [(0, "mask"), (1, "mask")]
+
+
+@pytest.mark.parametrize("policy", list(OverflowPolicy))
+def test_every_frame_has_one_outcome_under_load(harness: Harness, policy: OverflowPolicy) -> None:
+    harness.gate.opened.set()
+    stream = harness.open(policy, 3)
+    for number in range(300):
+        image = b"bad" if number % 7 == 0 else PNG
+        assert stream.accept(wire.frame_message(image, sequence=number))
+    answers = harness.finish()
+    assert [number for number, _ in answers] == list(range(300))
+    kinds = [kind for _, kind in answers]
+    assert kinds.count("mask") + kinds.count("OVERFLOW") + kinds.count("error 3") == 300
+    if policy is OverflowPolicy.BLOCK:
+        assert kinds.count("error 3") == 43 and kinds.count("mask") == 257
