@@ -55,7 +55,7 @@ class SuperpixelSettings(_Frozen):
 
     count: Annotated[int, Field(ge=4)] = 600
     """Superpixels asked for, per frame."""
-    compactness: Annotated[float, Field(gt=0)] = 10.0
+    compactness: Annotated[float, Field(gt=0)] = 20.0
     """Weight of position against colour."""
 
 
@@ -96,16 +96,14 @@ class PseudoLabelSettings(_Frozen):
     preset: Literal["literal", "paper"] = "paper"
     """`literal`: the paper's constants to the letter. `paper`: the same steps with thresholds relative to a class's
     scores over the data set and a sharpened context."""
-    context_power: Annotated[float, Field(ge=1)] = 3.0
-    """Elementwise power of eq (3) before its columns are normalised (`paper` only; `literal` has 1)."""
     edge_scale: Annotated[float, Field(gt=0)] = 0.1
-    """Edge strength at which E(i, j) has fallen to 1/e (`paper` only; `literal` has 1 - strength)."""
+    """Sharpens the context: E(i, j) becomes exp(-(1 - E) / edge_scale) (`paper` only; `literal` takes E as it is)."""
     object_threshold: float = 2.0
     """An object's score must stand this many deviations above its mean over the data set (`paper` only)."""
-    scene_threshold: float = 0.0
-    """Likewise for scenes."""
+    scene_threshold: float = -1.0
+    """Likewise for scenes (`paper` only)."""
     literal_threshold: Fraction = 0.05
-    """The paper's threshold for both kinds (`literal` only)."""
+    """The paper's threshold of a score, for both kinds (`literal` only)."""
     round_threshold: Fraction = 0.5
     """In later rounds a superpixel whose refined share, eq (6), is below this is ignored."""
 
@@ -132,14 +130,12 @@ class TrainerSettings(_Frozen):
     """Crops in a step."""
     crop: Size = (225, 225)
     """Height and width of a crop, pixels."""
-    learning_rate: Annotated[float, Field(gt=0)] = 0.005
-    """Of the backbone at the first step; the new layers have ten times that (DeepLab-v2)."""
+    learning_rate: Annotated[float, Field(gt=0)] = 0.001
+    """AdamW's, of the new layers at the first step; the backbone has 0.3 of it."""
     power: Annotated[float, Field(ge=0)] = 0.9
     """Exponent of the poly schedule."""
-    momentum: Fraction = 0.9
-    """Of stochastic gradient descent."""
-    weight_decay: Annotated[float, Field(ge=0)] = 0.0005
-    """L2 penalty."""
+    weight_decay: Annotated[float, Field(ge=0)] = 0.0001
+    """AdamW's, of the convolutions' weights; biases and batch normalisation have none."""
     scales: tuple[Annotated[float, Field(gt=0)], Annotated[float, Field(gt=0)]] = (0.75, 1.5)
     """Range of the random scale."""
     batch_norm: Literal["frozen", "recalibrated"] = "frozen"
@@ -180,7 +176,8 @@ class Settings(_Frozen):
 
 def shipped_configurations() -> list[str]:
     """Return the names of the shipped configurations."""
-    return sorted(entry.name.removesuffix(".yaml") for entry in (files("training") / "configs").iterdir() if entry.name.endswith(".yaml"))
+    names = [entry.name for entry in (files("training") / "configs").iterdir()]
+    return sorted(name.removesuffix(".yaml") for name in names if name.endswith(".yaml"))
 
 
 def load_settings(config: str, overrides: Iterable[str] = ()) -> Settings:
@@ -218,9 +215,15 @@ def load_settings(config: str, overrides: Iterable[str] = ()) -> Settings:
     return _validate(tree, source)
 
 
-def settings_from_dict(tree: dict[str, Any], source: str) -> Settings:
-    """Validate a settings tree that was read from `source`."""
-    return _validate(tree, source)
+def read_settings(path: Path) -> Settings:
+    """Read the settings that a run left in its folder.
+
+    Raises
+    ------
+    InputError
+        If there are none, or they are of another version.
+    """
+    return _validate(yaml.safe_load(_read(path)), str(path))
 
 
 def _read(path: Path) -> str:

@@ -1,0 +1,105 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from serving.errors import InputError
+from training.annotations.pixels import check_pixels, load_pixels
+from training.datasets.base import Dataset
+from training.datasets.camvid import CamVid
+from training.datasets.streets import Streets
+from training.taxonomy import CAMVID, CITYSCAPES, ClassInfo, Taxonomy
+
+CAMVID_ROOT = Path("../shared/data/camvid")
+
+
+def info(name):
+    return ClassInfo(name=name, colour=(0, 0, 0), category=name, kind="scene", bands=(1,))
+
+
+TAXONOMY = Taxonomy("two", (info("road"), info("sky")))
+
+
+class TwoPixels(Dataset):
+    """One frame, two pixels wide: sky, then road."""
+
+    taxonomy = TAXONOMY
+    split = "train"
+    frame_ids = ("a",)
+    has_labels = True
+
+    def frame(self, frame_id):
+        return np.zeros((1, 2, 3), np.uint8)
+
+    def labels(self, frame_id):
+        return np.array([[1, 0]], np.uint8)
+
+
+def write(folder, text):
+    path = folder / "pixels.yaml"
+    path.write_text(text)
+    return str(path)
+
+
+GOOD = "dataset: two\npixels:\n  road: {image: a, x: 1, y: 0}\n  sky: {image: a, x: 0, y: 0}\n"
+
+
+def test_a_good_file(tmp_path):
+    source = write(tmp_path, GOOD)
+    pixels = load_pixels(source, TAXONOMY)
+    assert pixels.frame_ids == ["a"]
+    assert check_pixels(pixels, TwoPixels(), source) == []
+    reordered = load_pixels(write(tmp_path, "# a comment\n" + GOOD), TAXONOMY)
+    assert reordered.digest() == pixels.digest()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (("  sky: {image: a, x: 0, y: 0}\n", ""), "no pixel for sky; each class needs exactly one"),
+        (("sky:", "cloud:"), "'cloud' is no class of two: road, sky"),
+        (("sky:", "road:"), "line 4: 'road' stands twice"),
+        (("x: 0", "x: -1"), r"pixels\.sky\.x: .*got -1"),
+        (("x: 0, y: 0", "x: 0"), r"pixels\.sky\.y: Field required"),
+        (("y: 0}\n  sky", "y: 0, z: 1}\n  sky"), r"pixels\.road\.z"),
+    ],
+)
+def test_a_wrong_file_names_class_and_value(tmp_path, change, message):
+    with pytest.raises(InputError, match=message):
+        load_pixels(write(tmp_path, GOOD.replace(*change)), TAXONOMY)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (("image: a, x: 0", "image: b, x: 0"), "sky: no frame 'b' in split 'train'"),
+        (("x: 1", "x: 2"), "road: x=2, y=0 lies outside a, which is 2 wide and 1 high"),
+    ],
+)
+def test_a_pixel_must_lie_in_a_frame(tmp_path, change, message):
+    source = write(tmp_path, GOOD.replace(*change))
+    with pytest.raises(InputError, match=message):
+        check_pixels(load_pixels(source, TAXONOMY), TwoPixels(), source)
+
+
+def test_a_pixel_that_disagrees_with_the_truth_is_a_warning(tmp_path):
+    source = write(tmp_path, GOOD.replace("x: 1", "x: 0"))
+    warnings = check_pixels(load_pixels(source, TAXONOMY), TwoPixels(), source)
+    assert len(warnings) == 1 and "road: the true label at x=0, y=0 of a is sky" in warnings[0]
+
+
+def test_the_shipped_streets_pixels_agree_with_the_truth():
+    pixels = load_pixels("streets", CITYSCAPES)
+    assert check_pixels(pixels, Streets("train"), "streets") == []
+    assert len(pixels.frame_ids) <= 5
+
+
+def test_the_cityscapes_template_names_every_class():
+    assert set(load_pixels("cityscapes", CITYSCAPES).pixels) == set(CITYSCAPES.names)
+
+
+@pytest.mark.skipif(not CAMVID_ROOT.exists(), reason=f"needs CamVid in {CAMVID_ROOT}")
+def test_the_shipped_camvid_pixels_agree_with_the_truth():
+    pixels = load_pixels("camvid", CAMVID)
+    assert check_pixels(pixels, CamVid(CAMVID_ROOT, "train"), "camvid") == []
+    assert len(pixels.frame_ids) <= 5

@@ -1,0 +1,34 @@
+import numpy as np
+import pytest
+
+from training.features.superpixels import bands, centroids, pixel_membership, region_histograms, superpixels
+from training.settings import SuperpixelSettings
+
+LABELS = np.array([[0, 0, 1], [0, 2, 1], [2, 2, 1], [2, 2, 1]], np.int32)
+
+
+def test_superpixels_follow_a_colour_edge():
+    frame = np.zeros((24, 24, 3), np.uint8)
+    frame[:, 11:] = (250, 40, 40)
+    labels = superpixels(frame, SuperpixelSettings(count=8))
+    assert labels.dtype == np.int32
+    assert np.array_equal(np.unique(labels), np.arange(labels.max() + 1))
+    assert not set(np.unique(labels[:, :11])) & set(np.unique(labels[:, 11:]))
+
+
+def test_membership_averages():
+    values = np.arange(12, dtype=np.float32)
+    means = pixel_membership(LABELS, 3) @ values
+    assert means == pytest.approx([(0 + 1 + 3) / 3, (2 + 5 + 8 + 11) / 4, (4 + 6 + 7 + 9 + 10) / 5])
+
+
+def test_histograms_are_shares_and_the_last_bin_is_closed():
+    values = np.array([[0, 0.49, 1], [0.5, 0.2, 1], [0.2, 0.9, 1], [0.9, 0.9, 0.5]])
+    histograms = region_histograms(values, LABELS, 3, bins=2)
+    assert histograms == pytest.approx(np.array([[2 / 3, 1 / 3], [0, 1], [2 / 5, 3 / 5]]))
+
+
+def test_centroids_and_bands():
+    assert centroids(LABELS, 3) == pytest.approx(np.array([[1 / 3, 1 / 3], [1.5, 2], [11 / 5, 3 / 5]]))
+    rows = np.repeat(np.arange(8, dtype=np.int32), 2).reshape(8, 2)
+    assert bands(rows, 8).tolist() == [1, 1, 2, 2, 3, 3, 4, 4]

@@ -1,0 +1,148 @@
+"""The pixel file: all the annotation there is.
+
+A YAML file:
+
+    dataset: camvid
+    pixels:
+      Sky: {image: 0016E5_01110, x: 255, y: 40}
+      ...
+
+with each class of the data set exactly once. x counts columns from the left, y rows from the top, both from 0.
+"""
+
+import hashlib
+from collections.abc import Hashable
+from importlib.resources import files
+from pathlib import Path
+from typing import Annotated, Any
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from serving.errors import InputError
+from training.datasets.base import Dataset
+from training.taxonomy import IGNORED, Taxonomy
+
+
+class Pixel(BaseModel):
+    """One annotated pixel."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    image: str
+    """Identifier of the frame."""
+    x: Annotated[int, Field(ge=0)]
+    """Column, from the left, from 0."""
+    y: Annotated[int, Field(ge=0)]
+    """Row, from the top, from 0."""
+
+
+class PixelFile(BaseModel):
+    """The annotated pixel of every class."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    dataset: str
+    """Name of the data set."""
+    pixels: dict[str, Pixel]
+    """Class name to its one pixel."""
+
+    @property
+    def frame_ids(self) -> list[str]:
+        """The annotated frames, each once, in the file's order."""
+        return list(dict.fromkeys(pixel.image for pixel in self.pixels.values()))
+
+    def digest(self) -> str:
+        """Return the sha256, hexadecimal, of the content: of what is annotated, not of how the file is laid out."""
+        return hashlib.sha256(self.model_dump_json().encode()).hexdigest()
+
+
+class _UniqueKeys(yaml.SafeLoader):
+    """YAML whose mappings must not repeat a key: the usual loaders keep the last one in silence."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
+        """Build a mapping, or raise on a repeated key."""
+        seen = set()
+        for key_node, _ in node.value:
+            key = self.construct_object(key_node, deep=True)
+            if key in seen:
+                raise yaml.constructor.ConstructorError(None, None, f"'{key}' stands twice", key_node.start_mark)
+            seen.add(key)
+        return super().construct_mapping(node, deep)
+
+
+def load_pixels(source: str, taxonomy: Taxonomy) -> PixelFile:
+    """Read a pixel file and check its classes.
+
+    Parameters
+    ----------
+    source
+        Name of a shipped file (`camvid`, `streets`) or path of a YAML file.
+    taxonomy
+        The data set's classes.
+
+    Raises
+    ------
+    InputError
+        If the file cannot be read, is malformed, or a class is missing, unknown, or stands twice.
+    """
+    if source.endswith((".yaml", ".yml")):
+        path = Path(source)
+        try:
+            text = path.read_text()
+        except OSError as error:
+            raise InputError(f"pixel file {path} cannot be read: {error.strerror}") from error
+    else:
+        shipped = files("training") / "annotations" / f"{source}.yaml"
+        if not shipped.is_file():
+            raise InputError(f"pixels: no shipped pixel file '{source}'; give the path of a .yaml file")
+        text = shipped.read_text()
+    name = f"pixel file {source}"
+    try:
+        content = PixelFile.model_validate(yaml.load(text, _UniqueKeys))
+    except yaml.YAMLError as error:
+        problem = getattr(error, "problem", None) or error
+        mark = getattr(error, "problem_mark", None)
+        raise InputError(f"{name}{f', line {mark.line + 1}' if mark else ''}: {problem}") from error
+    except ValidationError as error:
+        first = error.errors()[0]
+        field = ".".join(str(part) for part in first["loc"])
+        raise InputError(f"{name}: {field}: {first['msg']}, got {first['input']!r}") from error
+    for class_name in content.pixels:
+        if class_name not in taxonomy.names:
+            raise InputError(f"{name}: '{class_name}' is no class of {taxonomy.name}: {', '.join(taxonomy.names)}")
+    missing = [class_name for class_name in taxonomy.names if class_name not in content.pixels]
+    if missing:
+        raise InputError(f"{name}: no pixel for {', '.join(missing)}; each class needs exactly one")
+    return content
+
+
+def check_pixels(pixels: PixelFile, dataset: Dataset, source: str) -> list[str]:
+    """Check the pixels against the frames they lie in.
+
+    Returns
+    -------
+    list of str
+        A warning for each pixel whose true label, where there is one, is another class.
+
+    Raises
+    ------
+    InputError
+        If a frame is not in the data set's split, or a pixel lies outside its frame.
+    """
+    warnings = []
+    for class_name, pixel in pixels.pixels.items():
+        where = f"pixel file {source}: {class_name}"
+        if pixel.image not in dataset.frame_ids:
+            raise InputError(f"{where}: no frame '{pixel.image}' in split '{dataset.split}' of {pixels.dataset}")
+        height, width = dataset.frame(pixel.image).shape[:2]
+        if pixel.x >= width or pixel.y >= height:
+            raise InputError(
+                f"{where}: x={pixel.x}, y={pixel.y} lies outside {pixel.image}, which is {width} wide and {height} high"
+            )
+        if dataset.has_labels:
+            true_id = int(dataset.labels(pixel.image)[pixel.y, pixel.x])
+            true_name = "ignored" if true_id == IGNORED else dataset.taxonomy.names[true_id]
+            if true_name != class_name:
+                warnings.append(f"{where}: the true label at x={pixel.x}, y={pixel.y} of {pixel.image} is {true_name}")
+    return warnings

@@ -1,0 +1,1 @@
+"""Frame in, RegionFeatures out: superpixels and what each looks like, means, and how salient it is."""

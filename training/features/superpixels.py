@@ -1,0 +1,80 @@
+"""Superpixels: the regions that every later step describes, compares and labels."""
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import sparse
+from skimage.segmentation import slic
+
+from training.settings import SuperpixelSettings
+from training.taxonomy import BANDS
+
+
+def superpixels(frame: NDArray[np.uint8], settings: SuperpixelSettings) -> NDArray[np.int32]:
+    """Cut a frame into superpixels by SLIC on CIELAB.
+
+    Parameters
+    ----------
+    frame
+        uint8 [H, W, 3], RGB.
+    settings
+        Their number and compactness.
+
+    Returns
+    -------
+    int32 [H, W]
+        Superpixel of each pixel, 0..K-1, each one connected; K is at most about `settings.count`.
+
+    References
+    ----------
+    R. Achanta et al., SLIC superpixels compared to state-of-the-art superpixel methods, TPAMI 2012.
+    """
+    labels = slic(frame, n_segments=settings.count, compactness=settings.compactness, start_label=0)
+    return labels.astype(np.int32)
+
+
+def pixel_membership(labels: NDArray[np.int32], count: int) -> sparse.csr_array:
+    """Return the matrix [K, H*W], float32, whose product with pixel values is their mean per superpixel."""
+    flat = labels.ravel()
+    area = np.bincount(flat, minlength=count)
+    order = np.argsort(flat, kind="stable")
+    starts = np.concatenate([[0], np.cumsum(area)])
+    weights = np.repeat(1 / np.maximum(area, 1), area).astype(np.float32)
+    return sparse.csr_array((weights, order, starts), shape=(count, flat.size))
+
+
+def region_histograms(values: NDArray, labels: NDArray[np.int32], count: int, bins: int = 32) -> NDArray[np.float32]:
+    """Return each superpixel's distribution of a map's values.
+
+    Parameters
+    ----------
+    values
+        A map with values in [0, 1], [H, W].
+    labels
+        Superpixels, int32 [H, W], 0..count-1.
+    count
+        Their number K.
+    bins
+        Equal bins over [0, 1].
+
+    Returns
+    -------
+    float32 [K, bins]
+        Share of the superpixel's pixels per bin; each row sums to 1 (to 0 for a number without pixels).
+    """
+    bin_of_pixel = np.minimum((values * bins).astype(np.int64), bins - 1)
+    histogram = np.bincount((labels * bins + bin_of_pixel).ravel(), minlength=count * bins).reshape(count, bins)
+    return (histogram / np.maximum(histogram.sum(axis=1, keepdims=True), 1)).astype(np.float32)
+
+
+def centroids(labels: NDArray[np.int32], count: int) -> NDArray[np.float64]:
+    """Return each superpixel's mean (row, column), float64 [K, 2], pixels."""
+    area = np.maximum(np.bincount(labels.ravel(), minlength=count), 1)
+    rows, columns = np.indices(labels.shape)
+    sums = [np.bincount(labels.ravel(), axis.ravel(), minlength=count) for axis in (rows, columns)]
+    return np.stack(sums, axis=1) / area[:, None]
+
+
+def bands(labels: NDArray[np.int32], count: int) -> NDArray[np.uint8]:
+    """Return the row of the frame, 1 (top) to 4 (bottom), that holds each superpixel's centroid, uint8 [K]."""
+    row = centroids(labels, count)[:, 0]
+    return (1 + np.minimum(BANDS * (row + 0.5) // labels.shape[0], BANDS - 1)).astype(np.uint8)

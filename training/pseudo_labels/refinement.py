@@ -1,0 +1,29 @@
+"""Context-location refinement: eq (4) within a frame, and the bands where a class may stand (paper, section 4.4)."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from training.taxonomy import Taxonomy
+
+
+def refine(scores: NDArray[np.float32], context: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return M_r = M . Simc of eq (4), each column of Simc normalised to sum 1.
+
+    Parameters
+    ----------
+    scores
+        M transposed, float32 [K, C].
+    context
+        Simc of eq (3), float32 [K, K], symmetric, 1 on the diagonal.
+
+    Returns
+    -------
+    float32 [K, C]
+        Each row a convex combination of the rows of `scores`.
+    """
+    return (context / context.sum(axis=0)).T @ scores
+
+
+def allowed_classes(band: NDArray[np.uint8], taxonomy: Taxonomy) -> NDArray[np.bool_]:
+    """Return the classes that may stand in each superpixel's band, bool [K, C] (paper, figure 6 (a))."""
+    return taxonomy.allowed[band.astype(np.int64) - 1]
