@@ -1,0 +1,94 @@
+import numpy as np
+import pytest
+import torch
+
+from training.segmentation.batches import augment, make_batch, normalise, prepared
+from training.settings import TrainerSettings
+
+FRAME_IDS = [f"f{index}" for index in range(5)]
+
+
+def load(frame_id):
+    value = int(frame_id[1:])
+    rng = np.random.default_rng(value)
+    return rng.integers(0, 256, (40, 48, 3), np.uint8), rng.integers(0, 3, (40, 48), np.uint8)
+
+
+def settings(**changes):
+    return TrainerSettings(**({"batch": 2, "crop": (32, 32), "updates": 5} | changes))
+
+
+def batch(update, **changes):
+    arguments = {"seed": 0, "round_number": 0} | changes
+    return make_batch(load, FRAME_IDS, settings(), update=update, **arguments)
+
+
+def test_a_batch_is_a_pure_function_of_seed_round_and_update():
+    first, same = batch(3), batch(3)
+    assert first.frame_ids == same.frame_ids
+    assert torch.equal(first.images, same.images) and torch.equal(first.labels, same.labels)
+    for other in (batch(4), batch(3, seed=1), batch(3, round_number=1)):
+        assert not torch.equal(first.images, other.images)
+
+
+def test_shapes_and_types():
+    images, labels, frame_ids = batch(0)
+    assert images.shape == (2, 3, 32, 32) and images.dtype == torch.float32
+    assert labels.shape == (2, 32, 32) and labels.dtype == torch.int64
+    assert len(frame_ids) == 2
+
+
+def test_each_pass_takes_each_frame_once():
+    seen = [frame_id for update in range(5) for frame_id in batch(update).frame_ids]
+    assert sorted(seen[:5]) == sorted(seen[5:]) == FRAME_IDS
+    assert seen[:5] != seen[5:]
+
+
+def test_prepared_batches_are_those_of_their_updates():
+    arguments = {"seed": 0, "round_number": 0}
+    batches = list(prepared(load, FRAME_IDS, settings(), updates=range(2, 5), **arguments))
+    assert [b.frame_ids for b in batches] == [batch(update).frame_ids for update in (2, 3, 4)]
+    assert list(prepared(load, FRAME_IDS, settings(), updates=range(5, 5), **arguments)) == []
+
+
+def test_an_error_in_loading_reaches_the_trainer():
+    def broken(frame_id):
+        raise OSError(frame_id)
+
+    with pytest.raises(OSError, match="f"):
+        next(prepared(broken, FRAME_IDS, settings(), seed=0, round_number=0, updates=range(2)))
+
+
+def test_unscaled_crop_of_the_whole_frame_is_the_frame_or_its_mirror():
+    frame, labels = load("f0")
+    mirrored = set()
+    for seed in range(8):
+        _, cut = augment(frame, labels, settings(crop=(40, 48), scales=(1, 1)), np.random.default_rng(seed))
+        assert np.array_equal(cut, labels) or np.array_equal(cut, labels[:, ::-1])
+        mirrored.add(np.array_equal(cut, labels))
+    assert mirrored == {True, False}
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_labels_follow_their_pixels(seed):
+    # White where the label is 1, black where it is 0, in blocks that survive interpolation and jitter.
+    labels = np.kron(np.random.default_rng(seed).integers(0, 2, (5, 6)), np.ones((16, 16))).astype(np.uint8)
+    frame = np.repeat(255 * labels[..., None], 3, axis=2)
+    image, cut = augment(frame, labels, settings(scales=(0.75, 1.5)), np.random.default_rng(seed))
+    assert (cut <= 1).all()
+    assert ((image[..., 0] > 0) == (cut == 1)).mean() > 0.95
+
+
+def test_a_frame_smaller_than_the_crop_is_padded_and_ignored_there():
+    frame, labels = np.full((20, 30, 3), 200, np.uint8), np.zeros((20, 30), np.uint8)
+    image, cut = augment(frame, labels, settings(crop=(64, 64), scales=(1, 1)), np.random.default_rng(0))
+    rows, columns = np.nonzero(cut == 0)
+    assert (np.ptp(rows) + 1, np.ptp(columns) + 1, rows.size) == (20, 30, 600)
+    assert (cut[cut != 0] == 255).all()
+    assert np.abs(image[cut == 255]).max() < 1  # the mean colour, jittered
+
+
+def test_normalise():
+    mean = np.array([[[0.485, 0.456, 0.406]]], np.float32) * 255
+    np.testing.assert_allclose(normalise(mean), 0, atol=1e-6)
+    assert normalise(np.zeros((1, 1, 3), np.float32))[0, 0] == pytest.approx([-2.1179, -2.0357, -1.8044], abs=1e-4)

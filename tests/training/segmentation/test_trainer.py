@@ -1,0 +1,218 @@
+import math
+import signal
+import subprocess
+import sys
+import time
+from itertools import count
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+from torchvision.models import MobileNetV2
+
+from serving.errors import InputError
+from training.segmentation.networks import DeepLabMobileNetV2
+from training.segmentation.prediction import predict
+from training.segmentation.trainer import poly_rate, recalibrate, segmentation_loss, train
+from training.settings import TrainerSettings
+
+FRAME_IDS = ["a", "b", "c"]
+
+
+def load(frame_id):
+    """A road below a sky, a box in front; each frame has its box elsewhere."""
+    labels = np.zeros((65, 65), np.uint8)
+    labels[32:] = 1
+    left = 8 + 16 * FRAME_IDS.index(frame_id)
+    labels[24:48, left : left + 20] = 2
+    colours = np.array([[90, 150, 230], [110, 100, 110], [220, 40, 30]], np.uint8)
+    noise = np.random.default_rng(FRAME_IDS.index(frame_id)).integers(0, 20, (65, 65, 3), np.uint8)
+    return colours[labels] + noise, labels
+
+
+def make_network():
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        return DeepLabMobileNetV2(MobileNetV2(width_mult=0.25), 3, aspp_rates=(1, 2))
+
+
+def make_settings(**changes):
+    defaults = {"updates": 6, "batch": 2, "crop": (33, 33), "checkpoint_every": 2, "batch_norm": "recalibrated"}
+    return TrainerSettings(**(defaults | changes))
+
+
+def run(network, folder, load=load, *, resume=False, seed=0, frame_ids=FRAME_IDS, **changes):
+    return train(
+        network,
+        load,
+        frame_ids,
+        make_settings(**changes),
+        seed=seed,
+        round_number=1,
+        checkpoint=folder / "state.safetensors",
+        resume=resume,
+    )
+
+
+class Killed(BaseException):
+    pass
+
+
+def killed_after(calls):
+    counter = count()
+
+    def wrapped(frame_id):
+        if next(counter) >= calls:
+            raise Killed
+        return load(frame_id)
+
+    return wrapped
+
+
+def same_weights(first, second):
+    other = second.state_dict()
+    return all(torch.equal(value, other[name]) for name, value in first.state_dict().items())
+
+
+def test_a_network_learns_two_frames(tmp_path):
+    network = make_network()
+    losses = run(network, tmp_path, frame_ids=["a", "b"], updates=80, crop=(65, 65), scales=(1, 1), learning_rate=0.003)
+    assert losses.shape == (80,) and losses.dtype == np.float32
+    assert not network.training
+    truth = [load(frame_id)[1] for frame_id in ("a", "b")]
+    answers = [predict(network, load(frame_id)[0], (65, 65)).class_ids for frame_id in ("a", "b")]
+    assert np.mean(np.array(answers) == np.array(truth)) > 0.9
+
+
+@pytest.mark.parametrize("batch_norm", ["frozen", "recalibrated"])
+def test_an_interrupted_training_ends_with_the_same_weights(tmp_path, batch_norm):
+    whole, halved = make_network(), make_network()
+    (tmp_path / "whole").mkdir()
+    (tmp_path / "halved").mkdir()
+    expected = run(whole, tmp_path / "whole", batch_norm=batch_norm)
+    measuring = 32 if batch_norm == "recalibrated" else 0
+    with pytest.raises(Killed):
+        run(halved, tmp_path / "halved", killed_after(measuring + 11), batch_norm=batch_norm)
+    resumed = make_network()  # a new process has the initial weights again
+    losses = run(resumed, tmp_path / "halved", resume=True, batch_norm=batch_norm)
+    assert np.array_equal(losses, expected)
+    assert same_weights(whole, resumed)
+    states = [(tmp_path / name / "state.safetensors").read_bytes() for name in ("whole", "halved")]
+    assert states[0] == states[1]
+
+
+SCRIPT = """
+import importlib.util, pathlib, sys, torch
+torch.set_num_threads(1)
+spec = importlib.util.spec_from_file_location("test_trainer", sys.argv[1])
+module = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(module)
+module.run(module.make_network(), pathlib.Path(sys.argv[2]), updates=12, checkpoint_every=1)
+"""
+
+
+def test_a_training_that_was_killed_ends_with_the_same_weights(tmp_path):
+    whole, resumed = make_network(), make_network()
+    (tmp_path / "whole").mkdir()
+    (tmp_path / "killed").mkdir()
+    expected = run(whole, tmp_path / "whole", updates=12, checkpoint_every=1)
+    process = subprocess.Popen([sys.executable, "-c", SCRIPT, __file__, tmp_path / "killed"], stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 60
+    while not (tmp_path / "killed" / "state.safetensors").exists() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    losses = run(resumed, tmp_path / "killed", resume=True, updates=12, checkpoint_every=1)
+    assert np.array_equal(losses, expected)
+    assert same_weights(whole, resumed)
+
+
+def test_a_finished_training_is_not_trained_again(tmp_path):
+    network, again = make_network(), make_network()
+    losses = run(network, tmp_path)
+    resumed = run(again, tmp_path, killed_after(0), resume=True)
+    assert np.array_equal(losses, resumed)
+    assert same_weights(network, again)
+
+
+def test_without_a_checkpoint_resume_starts_anew_and_half_a_file_is_not_read(tmp_path):
+    (tmp_path / ".state.part.safetensors").write_bytes(b"half a file")
+    network, expected = make_network(), make_network()
+    run(network, tmp_path, resume=True)
+    (tmp_path / "other").mkdir()
+    run(expected, tmp_path / "other")
+    assert same_weights(network, expected)
+
+
+def test_a_checkpoint_of_another_training_is_refused(tmp_path):
+    run(make_network(), tmp_path, updates=2)
+    with pytest.raises(InputError, match=r"state\.safetensors: this checkpoint is of another training"):
+        run(make_network(), tmp_path, resume=True, updates=2, seed=1)
+
+
+def test_a_broken_checkpoint_is_refused(tmp_path):
+    (tmp_path / "state.safetensors").write_bytes(b"not a checkpoint")
+    with pytest.raises(InputError, match=r"state\.safetensors: cannot be read as safetensors"):
+        run(make_network(), tmp_path, resume=True)
+
+
+def test_a_checkpoint_holds_weights_buffers_and_losses(tmp_path):
+    network = make_network()
+    losses = run(network, tmp_path, updates=2)
+    state = load_file(tmp_path / "state.safetensors")
+    names = {name for name, _ in network.named_parameters()}
+    assert {f"network.{name}" for name in network.state_dict()} | {"losses"} <= state.keys()
+    for buffer in ("exp_avg", "exp_avg_sq", "step"):
+        assert {f"optimizer.{buffer}.{name}" for name in names} <= state.keys()
+    assert np.array_equal(state["losses"].numpy(), losses)
+    assert [file.name for file in tmp_path.iterdir()] == ["state.safetensors"]
+
+
+def test_a_loss_that_is_not_finite_names_the_update_and_the_frames(tmp_path):
+    with pytest.raises(InputError, match=r"the loss of update 1 is (nan|inf), on frames [abc], [abc];.*learning_rate"):
+        run(make_network(), tmp_path, learning_rate=1e30)
+    assert not (tmp_path / "state.safetensors").exists()
+
+
+def test_frames_without_any_label_teach_nothing(tmp_path):
+    def unlabelled(frame_id):
+        return load(frame_id)[0], np.full((65, 65), 255, np.uint8)
+
+    network = make_network()
+    before = make_network().head.state_dict()
+    losses = run(network, tmp_path, unlabelled, updates=2, weight_decay=0)
+    assert losses.tolist() == [0, 0]
+    assert all(torch.equal(value, before[name]) for name, value in network.head.state_dict().items())
+
+
+def test_no_frames_is_an_error(tmp_path):
+    with pytest.raises(InputError, match="no frames"):
+        run(make_network(), tmp_path, frame_ids=[])
+
+
+def test_loss_by_hand():
+    # One cell, so each pixel has logits (0, log 3): probabilities 1/4 and 3/4. Two pixels count.
+    logits = torch.tensor([0.0, math.log(3)]).view(1, 2, 1, 1)
+    labels = torch.tensor([[[0, 1], [255, 255]]])
+    loss = segmentation_loss(logits, labels, 16)
+    assert loss.item() == pytest.approx((math.log(4) + math.log(4 / 3)) / 2)
+    assert segmentation_loss(logits, torch.full((1, 2, 2), 255), 16).item() == 0
+
+
+def test_poly_schedule():
+    settings = make_settings(updates=10, learning_rate=0.1, power=0.9)
+    assert poly_rate(settings, 0) == pytest.approx(0.1)
+    assert poly_rate(settings, 5) == pytest.approx(0.1 * 0.5**0.9)
+    assert poly_rate(settings, 9) == pytest.approx(0.1 * 0.1**0.9)
+
+
+def test_recalibration_measures_the_batches():
+    network = make_network()
+    batches = [torch.randn(2, 3, 33, 33, generator=torch.Generator().manual_seed(seed)) for seed in range(2)]
+    recalibrate(network, batches)
+    first = network.batch_norms()[0]
+    convolution = network.backbone[0][0]
+    means = [convolution(images).mean(dim=(0, 2, 3)) for images in batches]
+    torch.testing.assert_close(first.running_mean, torch.stack(means).mean(dim=0))
+    assert first.momentum == 0.1 and not first.training

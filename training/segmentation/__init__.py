@@ -1,0 +1,1 @@
+"""Labels in, a trained DeepLab out: the networks, the trainer, checkpoints and prediction."""
