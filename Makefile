@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 LOCK := --universal --python-version 3.11 --generate-hashes --no-emit-index-url
 
-.PHONY: setup demo test test-slow check lock proto clean
+.PHONY: setup demo test test-slow check lock proto classifier clean
 .DELETE_ON_ERROR:
 
 setup: .venv/.installed
@@ -17,7 +17,7 @@ setup: .venv/.installed
 	touch $@
 
 demo: setup
-	$(BIN)/onepixel demo --out runs/demo
+	$(BIN)/onepixel demo --out runs/demo --resume
 
 test: setup
 	$(BIN)/python -m pytest
@@ -33,6 +33,9 @@ lock: setup
 
 proto: setup
 	$(BIN)/uv run --no-project --with grpcio-tools==1.76.0 --with googleapis-common-protos python proto/generate.py
+
+classifier: setup
+	$(BIN)/python -m training.features.crop_classifier --out training/features/crop_classifier.safetensors
 
 clean:
 	rm -rf .venv build dist

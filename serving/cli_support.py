@@ -6,6 +6,8 @@ import click
 
 from serving.errors import InputError
 
+json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON object on standard output.")
+
 
 class CommandGroup(click.Group):
     """A group whose commands end on `InputError` with its message and exit status 2, without a traceback."""

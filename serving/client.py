@@ -147,7 +147,7 @@ class Client:
         options
             What the answer should hold.
         camera_id
-            Which camera took it, for the server's logs.
+            Which camera took it; the server's log names it where it refuses the frame.
 
         Raises
         ------

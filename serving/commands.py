@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from serving.cli_support import json_option
 from serving.errors import InputError
 
 if TYPE_CHECKING:
@@ -21,8 +22,6 @@ if TYPE_CHECKING:
 DEFAULT_ADDRESS = "127.0.0.1:50051"
 PATIENCE = 5.0
 """Seconds that `segment` waits for a server that may be starting."""
-
-json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON object on standard output.")
 
 
 @click.command()

@@ -79,7 +79,9 @@ def decode_image(data: bytes, *, image_format: ImageFormat | None = None, max_pi
         raise InputError(f"image: declared {image_format.value}, but its first bytes are those of {recognised.value}")
     height, width = _HEADERS[recognised](data)
     _check_size(height, width, max_pixels, recognised.value)
-    return _decode_jpeg(data) if recognised is ImageFormat.JPEG else _decode_with_pillow(data, recognised)
+    return (
+        _decode_jpeg(data) if recognised is ImageFormat.JPEG else _decode_with_pillow(data, recognised, height, width)
+    )
 
 
 def recognise_format(data: bytes) -> ImageFormat:
@@ -290,9 +292,12 @@ def _decode_jpeg(data: bytes) -> Pixels:
         raise InputError(f"image: the JPEG is truncated or damaged ({len(data)} bytes): {error}") from error
 
 
-def _decode_with_pillow(data: bytes, image_format: ImageFormat) -> Pixels:
+def _decode_with_pillow(data: bytes, image_format: ImageFormat, height: int, width: int) -> Pixels:
     try:
         with Image.open(io.BytesIO(data), formats=[image_format.value]) as image:
+            # A file may have several headers; Pillow goes by the last, which nobody has checked.
+            if image.size != (width, height):
+                raise InputError(f"headers disagree: {width} x {height} and {image.size[0]} x {image.size[1]} pixels")
             image.load()
             if image.mode.startswith("I"):
                 grey = (np.asarray(image).astype(np.uint32) >> 8).astype(np.uint8)

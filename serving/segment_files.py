@@ -3,6 +3,7 @@
 Every file is written under another name first and renamed when whole, so that what has its name is complete.
 """
 
+import threading
 from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -124,11 +125,21 @@ def segment_video(client: Client, video: Path, out: Path) -> Iterator[Result]:
     """
     palette = client.model_info().palette
     capture = cv2.VideoCapture(str(video))
+    rate = capture.get(cv2.CAP_PROP_FPS)
     sent: deque[Pixels] = deque()
+    # The frames are read on gRPC's thread, which may be amid one when this one ends; OpenCV crashes where both meet.
+    lock = threading.Lock()
+    closed = False
 
     def frames() -> Iterator[Pixels]:
-        while (read := capture.read())[0]:
-            sent.append(np.asarray(cv2.cvtColor(read[1], cv2.COLOR_BGR2RGB), np.uint8))
+        while True:
+            with lock:
+                if closed:
+                    return
+                read, frame = capture.read()
+            if not read:
+                return
+            sent.append(np.asarray(cv2.cvtColor(frame, cv2.COLOR_BGR2RGB), np.uint8))
             yield sent[-1]
 
     writer: cv2.VideoWriter | None = None
@@ -136,7 +147,7 @@ def segment_video(client: Client, video: Path, out: Path) -> Iterator[Result]:
         try:
             for outcome in client.stream(frames(), _OPTIONS):
                 frame = sent.popleft()
-                writer = writer or _open_writer(partial, capture.get(cv2.CAP_PROP_FPS), frame)
+                writer = writer or _open_writer(partial, rate, frame)
                 name = f"{video.stem}_{outcome.sequence + 1:06d}"
                 if outcome.segmentation is not None:
                     _write(out / f"{name}.png", encode_png(outcome.segmentation.mask))
@@ -146,7 +157,9 @@ def segment_video(client: Client, video: Path, out: Path) -> Iterator[Result]:
             if writer is None:
                 raise InputError(f"{video}: no frame can be decoded; is it a whole video file?")
         finally:
-            capture.release()
+            with lock:
+                closed = True
+                capture.release()
             if writer is not None:
                 writer.release()
 

@@ -7,12 +7,13 @@ synchronous 1.32 / 1.14 and 1.21 / 1.25, asynchronous 1.31 / 1.21 and 1.30 / 1.2
 Binds to loopback unless told otherwise, in the clear.
 """
 
+import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import Annotated
 
 import grpc
-from grpc_health.v1 import health_pb2
-from grpc_reflection.v1alpha import reflection
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection, reflection_pb2_grpc
 from onepixel.v1 import segmentation_pb2_grpc as pb_grpc
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -20,13 +21,24 @@ from serving.batching import InferenceQueue
 from serving.errors import InputError
 from serving.frames import MAX_PIXELS
 from serving.model import Model
-from serving.services.answers import Segmenter
+from serving.services.answers import Answerer
+from serving.services.calls import Calls
 from serving.services.health import SERVICE, Health
-from serving.services.segmentation import SegmentationService
+from serving.services.reflection import Reflection
+from serving.services.segmentation import MAX_OPENING, SegmentationService
 from serving.services.stream import DEPTH
 
 SPARE_THREADS = 8
-"""Beside those that hold a place: for refusals, health, reflection and descriptions."""
+"""For calls that hold nothing and end soon: refusals, health checks and descriptions."""
+MAX_IDLE_CALLS = 16
+"""Health watches and reflection calls at the same time; each holds a thread for as long as its caller likes."""
+CALLS_PER_THREAD = 4
+"""Calls at once, by the threads: a burst waits for a thread, what is more is refused before it is read."""
+KEEPALIVE_SECONDS = (20.0, 10.0)
+"""A connection with a call on it is pinged so often, and closed if the answer takes so long: a camera that vanished
+without a word gives back its stream within their sum."""
+HOLD_SECONDS, LAST_SECONDS = 0.1, 0.5
+"""At the end of `stop`: refusals are held so long, until gRPC begins to shut down, and then have so long to leave."""
 
 
 class Limits(BaseModel):
@@ -88,25 +100,36 @@ class Server:
             raise InputError(f"address: '{address}'; should be HOST:PORT, such as 127.0.0.1:50051")
         self._queue = InferenceQueue(model, capacity=limits.places)
         self._service = SegmentationService(
-            Segmenter(model, self._queue, max_pixels=limits.max_pixels),
+            Answerer(model, self._queue, max_pixels=limits.max_pixels),
             max_streams=limits.max_streams,
             max_in_flight=limits.max_in_flight,
         )
-        # More threads than can be held by those who wait for the engine, so that no refusal waits for one.
-        threads = limits.places + limits.max_streams + SPARE_THREADS
+        self._idle = Calls("idle calls", MAX_IDLE_CALLS)
+        # Whoever may hold a thread for long is counted: calls by their places, streams, streams that have not sent
+        # their config, and idle calls; so the spare ones are free for what ends soon. Only a request that trickles in
+        # holds one uncounted.
+        threads = limits.places + limits.max_streams + MAX_OPENING + MAX_IDLE_CALLS + SPARE_THREADS
+        ping, patience = (int(seconds * 1000) for seconds in KEEPALIVE_SECONDS)
         self._threads = ThreadPoolExecutor(threads, thread_name_prefix="call")
         self._server = grpc.server(
             self._threads,
+            maximum_concurrent_rpcs=threads * CALLS_PER_THREAD,
             options=(
                 ("grpc.max_receive_message_length", limits.max_message_bytes),
                 ("grpc.max_send_message_length", -1),  # bounded by max_pixels
                 ("grpc.so_reuseport", 0),  # else two servers share a port, and nobody is told
+                ("grpc.keepalive_time_ms", ping),
+                ("grpc.keepalive_timeout_ms", patience),
+                ("grpc.http2.ping_timeout_ms", patience),  # else a minute, whatever the line above says
+                ("grpc.http2.max_pings_without_data", 0),  # no limit: a silent stream is pinged all the same
+                ("grpc.http2.min_ping_interval_without_data_ms", ping // 2),  # what clients may do likewise
             ),
         )
         pb_grpc.add_SegmentationServiceServicer_to_server(self._service, self._server)
-        self._health = Health(self._server)
+        self._health = Health(self._idle)
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         services = (SERVICE, health_pb2.DESCRIPTOR.services_by_name["Health"].full_name, reflection.SERVICE_NAME)
-        reflection.enable_server_reflection(services, self._server)
+        reflection_pb2_grpc.add_ServerReflectionServicer_to_server(Reflection(services, self._idle), self._server)
         try:
             self.port: int = self._server.add_insecure_port(address)
         except RuntimeError as error:
@@ -122,7 +145,9 @@ class Server:
         self._health.set_serving(True)
 
     def stop(self, grace: float = 10.0) -> None:
-        """Drain and end: take nothing new, answer what was taken.
+        """Drain and end: take nothing new, answer what was taken, then end the idle calls, which nobody waits for.
+
+        While it drains the server still answers, new calls with UNAVAILABLE and health checks with NOT_SERVING.
 
         Parameters
         ----------
@@ -130,7 +155,13 @@ class Server:
             Seconds after which what is still unanswered is cancelled.
         """
         self._health.set_serving(False)
-        self._service.drain()
-        self._server.stop(grace).wait()
+        deadline = time.monotonic() + grace
+        self._service.drain(grace)
+        self._idle.close()
+        self._service.hold_refusals(True)
+        time.sleep(max(0.0, min(HOLD_SECONDS, deadline - time.monotonic())))
+        stopped = self._server.stop(max(0.0, min(LAST_SECONDS, deadline - time.monotonic())))
+        self._service.hold_refusals(False)
+        stopped.wait()
         self._queue.close()
         self._threads.shutdown(wait=False)

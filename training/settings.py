@@ -1,7 +1,8 @@
 """Settings of a training run: frozen, validated, documented where they are defined, written next to what they produced.
 
-`load_settings` reads a shipped configuration by name or a YAML file by path, applies `--set key=value` overrides, and
-answers one `Settings` object. An unknown key or an impossible value is an `InputError` that names both.
+`load_settings` reads a shipped configuration by name or a YAML file by path, applies `--set key=value` overrides, makes
+paths absolute, and answers one `Settings` object. An unknown key or an impossible value is an `InputError` that names
+both.
 """
 
 import difflib
@@ -16,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from serving.errors import InputError
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
+Seed = Annotated[int, Field(ge=0, lt=1 << 63)]
 Size = tuple[Annotated[int, Field(ge=32)], Annotated[int, Field(ge=32)]]
 
 
@@ -35,7 +37,10 @@ class DatasetSettings(_Frozen):
     evaluation: str = "val"
     """The split on which the network is reported."""
     limit: Annotated[int, Field(ge=1)] | None = None
-    """Take this many training frames, evenly spaced over the split; None takes all."""
+    """Take this many frames, evenly spaced over the split, to train or, in `onepixel evaluate`, to score; None takes
+    all."""
+    seed: Seed = 0
+    """Seed of generated frames (`streets` only); the shipped pixels are those of seed 0."""
     size: Size = (192, 384)
     """Height and width of generated frames (`streets` only), pixels."""
     frames: Annotated[int, Field(ge=1)] = 48
@@ -71,9 +76,14 @@ class CamSettings(_Frozen):
     """Height to which each of the 15 slices is resized, 32 k + 1; the width follows from the frame's shape."""
 
     @model_validator(mode="after")
-    def _sizes(self) -> "CamSettings":
+    def _fits(self) -> "CamSettings":
         if self.slice_height % 32 != 1:
             raise ValueError(f"slice_height must be 32 k + 1 (225, 353, ...), got {self.slice_height}")
+        if self.weights == "embedded" and self.network != "mobilenet_v2":
+            raise ValueError(
+                f"network must be mobilenet_v2 with the weights 'embedded', which are one, got '{self.network}'; "
+                "give weights of its own: --set cam.weights=FILE"
+            )
         return self
 
 
@@ -113,7 +123,7 @@ class NetworkSettings(_Frozen):
 
     output_stride: Literal[8, 16] = 16
     """Input pixels per cell of the feature map."""
-    aspp_rates: tuple[int, ...] = (6, 12, 18, 24)
+    aspp_rates: Annotated[tuple[Annotated[int, Field(ge=1)], ...], Field(min_length=1)] = (6, 12, 18, 24)
     """Dilations of the atrous spatial pyramid's branches, in cells (DeepLab-v2)."""
     input_size: Size = (360, 480)
     """Height and width of the exported network's input, pixels."""
@@ -137,11 +147,18 @@ class TrainerSettings(_Frozen):
     weight_decay: Annotated[float, Field(ge=0)] = 0.0001
     """AdamW's, of the convolutions' weights; biases and batch normalisation have none."""
     scales: tuple[Annotated[float, Field(gt=0)], Annotated[float, Field(gt=0)]] = (0.75, 1.5)
-    """Range of the random scale."""
+    """Range of the random scale, from low to high."""
     batch_norm: Literal["frozen", "recalibrated"] = "frozen"
     """`frozen` keeps the statistics of the given weights; `recalibrated` measures them on training crops first."""
     checkpoint_every: Annotated[int, Field(ge=1)] = 50
     """Updates between two checkpoints."""
+
+    @model_validator(mode="after")
+    def _ordered(self) -> "TrainerSettings":
+        low, high = self.scales
+        if low > high:
+            raise ValueError(f"scales must go from low to high, got [{low}, {high}]; give [{high}, {low}]")
+        return self
 
 
 class TrackingSettings(_Frozen):
@@ -156,10 +173,10 @@ class TrackingSettings(_Frozen):
 class Settings(_Frozen):
     """Everything that a run depends on."""
 
-    name: str
-    """Name of the model that comes out."""
-    seed: int = 0
-    """Seed of every random choice."""
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
+    """Name of the model that comes out, and of its folder."""
+    seed: Seed = 0
+    """Seed of every random choice in training; generated frames have their own, `dataset.seed`."""
     workers: Annotated[int, Field(ge=1)] | None = None
     """Processes for the per-frame stages; None takes one per core."""
     pixels: str
@@ -190,6 +207,12 @@ def load_settings(config: str, overrides: Iterable[str] = ()) -> Settings:
     overrides
         `key=value` texts; dots go into sections, values are YAML.
 
+    Returns
+    -------
+    Settings
+        Relative paths in it, `dataset.root`, `cam.weights` of a file and `pixels` of a file, are made absolute from
+        the working directory, so that a run can be resumed and exported from any other.
+
     Raises
     ------
     InputError
@@ -199,19 +222,15 @@ def load_settings(config: str, overrides: Iterable[str] = ()) -> Settings:
     if config.endswith((".yaml", ".yml")):
         source, text = config, _read(Path(config))
     elif shipped.is_file():
-        source, text = f"configuration '{config}'", shipped.read_text()
+        source, text = f"configuration '{config}'", shipped.read_text("utf-8")
     else:
         raise InputError(
             f"unknown configuration '{config}': give a .yaml file or one of {', '.join(shipped_configurations())}"
         )
-    try:
-        tree = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise InputError(f"{source} is not YAML: {error}") from error
-    if not isinstance(tree, dict):
-        raise InputError(f"{source} must hold keys and values, got {tree!r}")
+    tree = _parse(text, source)
     for override in overrides:
         _apply(tree, override)
+    _make_absolute(tree, source)
     return _validate(tree, source)
 
 
@@ -221,16 +240,28 @@ def read_settings(path: Path) -> Settings:
     Raises
     ------
     InputError
-        If there are none, or they are of another version.
+        If there are none, they are no YAML, or they are of another version.
     """
-    return _validate(yaml.safe_load(_read(path)), str(path))
+    return _validate(_parse(_read(path), str(path)), str(path))
 
 
 def _read(path: Path) -> str:
     try:
-        return path.read_text()
+        return path.read_text("utf-8")
     except OSError as error:
         raise InputError(f"configuration {path} cannot be read: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise InputError(f"configuration {path} is not UTF-8: {error.reason} at byte {error.start}") from error
+
+
+def _parse(text: str, source: str) -> dict[str, Any]:
+    try:
+        tree = yaml.safe_load(text)
+    except (yaml.YAMLError, ValueError) as error:  # ValueError: of an impossible date
+        raise InputError(f"{source} is not YAML: {error}") from error
+    if not isinstance(tree, dict):
+        raise InputError(f"{source} must hold keys and values, got {tree!r}")
+    return tree
 
 
 def _apply(tree: dict[str, Any], override: str) -> None:
@@ -239,7 +270,7 @@ def _apply(tree: dict[str, Any], override: str) -> None:
         raise InputError(f"--set {override}: must be key=value, such as dataset.root=DIR")
     try:
         value = yaml.safe_load(text)
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError) as error:
         raise InputError(f"--set {override}: the value is not YAML: {error}") from error
     *sections, last = key.split(".")
     for section in sections:
@@ -247,6 +278,27 @@ def _apply(tree: dict[str, Any], override: str) -> None:
         if not isinstance(tree, dict):
             raise InputError(f"--set {override}: '{section}' is a value, not a section")
     tree[last] = value
+
+
+_PATHS: tuple[tuple[tuple[str, ...], tuple[str, ...]], ...] = (
+    (("dataset", "root"), ("",)),
+    (("cam", "weights"), (".safetensors",)),
+    (("pixels",), (".yaml", ".yml")),
+)
+"""Keys that hold a path, and the endings that tell it from a name."""
+
+
+def _make_absolute(tree: dict[str, Any], source: str) -> None:
+    for (*sections, last), endings in _PATHS:
+        place: Any = tree
+        for section in sections:
+            place = place.get(section) if isinstance(place, dict) else None
+        if not isinstance(place, dict) or not isinstance(value := place.get(last), str) or not value.endswith(endings):
+            continue
+        try:
+            place[last] = str(Path(value).expanduser().resolve())
+        except RuntimeError as error:  # `~name` of nobody
+            raise InputError(f"{source}: {'.'.join((*sections, last))}: {error} ('{value}')") from error
 
 
 def _validate(tree: dict[str, Any], source: str) -> Settings:

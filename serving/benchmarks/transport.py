@@ -28,7 +28,7 @@ from tqdm import tqdm
 
 from serving import wire
 from serving.benchmarks.tiny_model import tiny_model
-from serving.commands import json_option
+from serving.cli_support import json_option
 from serving.frames import encode_jpeg
 from serving.model import Model
 from serving.server import Server

@@ -1,13 +1,16 @@
 """From a frame's message to its segmentation: what `Segment` and `StreamSegment` share.
 
 Decoding and resizing to the model's input before the queue, resizing back and encoding after it, both on the
-caller's thread; the errors of either, and the status that each is on the wire.
+caller's thread; the errors of either, the status that each is on the wire, and the log's line for it.
 """
 
+import functools
 import logging
 import time
+from collections.abc import Callable, Iterator
 from concurrent.futures import CancelledError, Future
 from dataclasses import dataclass
+from typing import Any
 
 import grpc
 import numpy as np
@@ -47,6 +50,41 @@ def status_of(error: Exception) -> tuple[grpc.StatusCode, str]:
     return grpc.StatusCode.INTERNAL, "internal error; the server's log says more"
 
 
+def answers_errors(method: Callable[..., Any]) -> Callable[..., Any]:
+    """Let a call that answers once end with the status that stands for what it raised."""
+
+    @functools.wraps(method)
+    def call(self: Any, request: Any, context: grpc.ServicerContext) -> Any:
+        try:
+            return method(self, request, context)
+        except Exception as error:
+            context.abort(*status_of(error))
+
+    return call
+
+
+def streams_errors(method: Callable[..., Any]) -> Callable[..., Any]:
+    """Do the same for a call that answers many times."""
+
+    @functools.wraps(method)
+    def call(self: Any, requests: Any, context: grpc.ServicerContext) -> Iterator[Any]:
+        try:
+            yield from method(self, requests, context)
+        except Exception as error:
+            context.abort(*status_of(error))
+
+    return call
+
+
+def log_refusal(camera_id: str, sequence: int, error: Exception) -> None:
+    """Log which camera's frame was refused and why; what overload refuses by the thousand only at debug."""
+    level = logging.INFO if isinstance(error, InputError | UnknownModel) else logging.DEBUG
+    # Both are the client's text, so quoted and cut.
+    logger.log(
+        level, "refused: camera %.80r, frame %d: %s: %.300r", camera_id, sequence, type(error).__name__, str(error)
+    )
+
+
 @dataclass(frozen=True)
 class Started:
     """A frame that waits for the engine."""
@@ -61,7 +99,7 @@ class Started:
     """Nanoseconds that decoding and resizing took."""
 
 
-class Segmenter:
+class Answerer:
     """One model behind its queue.
 
     Parameters

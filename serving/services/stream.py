@@ -16,7 +16,7 @@ from google.rpc import code_pb2
 from onepixel.v1 import segmentation_pb2 as pb
 
 from serving.batching import Expired, Inference
-from serving.services.answers import Segmenter, Started, status_of
+from serving.services.answers import Answerer, Started, log_refusal, status_of
 from serving.wire import OverflowPolicy, SegmentOptions
 
 DEPTH = 2
@@ -44,6 +44,7 @@ class _Entry:
 
     def fail(self, error: Exception) -> None:
         self.response.ClearField("segmentation")
+        log_refusal(self.response.camera_id, self.response.sequence, error)
         if isinstance(error, Expired):
             self.drop(pb.DROP_REASON_EXPIRED)
             return
@@ -63,7 +64,7 @@ class Stream:
 
     Parameters
     ----------
-    segmenter
+    answerer
         What answers; the caller holds `DEPTH` places of its queue while the stream lasts.
     options
         What each answer should hold.
@@ -74,9 +75,9 @@ class Stream:
     """
 
     def __init__(
-        self, segmenter: Segmenter, options: SegmentOptions, *, max_in_flight: int, overflow_policy: OverflowPolicy
+        self, answerer: Answerer, options: SegmentOptions, *, max_in_flight: int, overflow_policy: OverflowPolicy
     ) -> None:
-        self._segmenter = segmenter
+        self._answerer = answerer
         self._options = options
         self._max_in_flight = max_in_flight
         self._policy = overflow_policy
@@ -185,7 +186,7 @@ class Stream:
         max_age = self._options.max_age
         deadline = None if max_age is None else entry.arrived + max_age
         try:
-            started = self._segmenter.start(frame, deadline)
+            started = self._answerer.start(frame, deadline)
         except Exception as error:
             entry.fail(error)
         else:
@@ -198,7 +199,7 @@ class Stream:
 
     def _finish(self, entry: _Entry, started: Started) -> None:
         try:
-            self._segmenter.finish(started, self._options, entry.response.segmentation)
+            self._answerer.finish(started, self._options, entry.response.segmentation)
         except Exception as error:
             entry.fail(error)
 

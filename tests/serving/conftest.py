@@ -1,4 +1,6 @@
+import dataclasses
 import io
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -28,6 +30,26 @@ def model_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def model(model_path: Path) -> Model:
     return Model.load(model_path, threads=1)
+
+
+@pytest.fixture
+def gated(model: Model) -> Iterator[Model]:
+    """The real model behind a gate, so that a test decides when an inference ends; counts its inferences."""
+
+    class GatedModel(Model):
+        gate = threading.Semaphore(0)
+        entered = threading.Semaphore(0)
+        count = 0
+
+        def infer(self, frames: Pixels) -> tuple[Pixels, Pixels]:
+            type(self).count += 1
+            self.entered.release()
+            assert self.gate.acquire(timeout=20)
+            return super().infer(frames)
+
+    gated = GatedModel(**{field.name: getattr(model, field.name) for field in dataclasses.fields(model)})
+    yield gated
+    gated.gate.release(100)  # whatever a failed test left there
 
 
 @pytest.fixture(scope="session")

@@ -5,6 +5,8 @@ import os
 import signal
 import subprocess
 import sys
+import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,9 +16,10 @@ import pytest
 from click.testing import CliRunner, Result
 
 from serving.__main__ import main
+from serving.client import Client
 from serving.frames import Pixels, decode_image, encode_jpeg, encode_png
 from serving.model import Model
-from serving.segment_files import overlay
+from serving.segment_files import overlay, segment_video
 from serving.server import Server
 
 
@@ -105,6 +108,46 @@ def test_a_video_is_streamed(server: Server, model: Model, tmp_path: Path) -> No
     while (read := capture.read())[0]:
         shapes.append(read[1].shape)
     assert shapes == [(48, 64, 3)] * 24
+
+
+def test_a_stream_that_ends_leaves_the_video_to_its_reader(
+    client: Client, frame: Pixels, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """OpenCV crashes where one thread closes a video, or asks about it, while another reads it."""
+    reading, overlaps, released = threading.Event(), [], threading.Event()
+    third = threading.Event()
+
+    class SlowCapture:
+        count = 0
+
+        def __init__(self, _: str) -> None:
+            pass
+
+        def read(self) -> tuple[bool, Pixels]:
+            overlaps.extend(["read after release"] if released.is_set() else [])
+            reading.set()
+            self.count += 1
+            if self.count == 3:
+                third.set()
+                time.sleep(0.3)
+            reading.clear()
+            return True, frame
+
+        def get(self, _: int) -> float:
+            overlaps.extend(["get after the first read"] if self.count else [])
+            return 10.0
+
+        def release(self) -> None:
+            overlaps.extend(["release during a read"] if reading.is_set() else [])
+            released.set()
+
+    monkeypatch.setattr(cv2, "VideoCapture", SlowCapture)
+    results = segment_video(client, tmp_path / "drive.avi", tmp_path / "out")
+    assert next(results).failure is None
+    assert third.wait(5)
+    results.close()  # as where the server dies, the disk is full, or Ctrl-C comes
+    time.sleep(0.1)
+    assert released.is_set() and overlaps == []
 
 
 def test_what_a_user_can_mend_exits_2(server: Server, frame: Pixels, tmp_path: Path) -> None:

@@ -126,6 +126,22 @@ def test_the_limit_is_exact(image_format: str) -> None:
             decode_image(data, max_pixels=47)
 
 
+def test_a_png_with_two_headers_is_refused_by_its_second() -> None:
+    stream = io.BytesIO()
+    Image.new("1", (7000, 7000)).save(stream, "PNG")
+    large = stream.getvalue()
+    body = b"IHDR" + struct.pack(">IIBBBBB", 1, 1, 1, 0, 0, 0, 0)
+    small = struct.pack(">I", 13) + body + struct.pack(">I", zlib.crc32(body))
+    both = large[:8] + small + large[8:]
+    with Image.open(io.BytesIO(both)) as image:
+        assert image.size == (7000, 7000)  # so the limit must not be judged by the first alone
+    tracemalloc.start()
+    with pytest.raises(InputError, match="headers disagree: 1 x 1 and 7000 x 7000 pixels"):
+        decode_image(both)
+    assert tracemalloc.get_traced_memory()[1] < 1_000_000
+    tracemalloc.stop()
+
+
 def test_bombs_are_refused_quickly() -> None:
     header = struct.pack(">IIBBBBB", 2, 2, 8, 2, 0, 0, 0)
     rows = zlib.compress(bytes(14))

@@ -1,6 +1,5 @@
 """A real server on loopback, spoken to with the stubs alone."""
 
-import dataclasses
 import subprocess
 import sys
 import threading
@@ -195,32 +194,27 @@ def test_streams_are_bounded_and_leave_room_for_calls(start: Callable[..., tuple
     ends[0].set()
 
 
-def test_a_full_server_refuses_and_recovers(start: Callable[..., tuple[Server, Stub]], jpeg: bytes) -> None:
-    _, stub = start(places=1, max_streams=0)
-    with ThreadPoolExecutor(16) as pool:
-        calls = [pool.submit(stub.Segment, request(jpeg)) for _ in range(64)]
-        errors = [call.exception() for call in calls]
-    codes = {error.code().name for error in errors if isinstance(error, grpc.RpcError)}
-    assert codes <= {"RESOURCE_EXHAUSTED"} and None in errors
-    assert stub.Segment(request(jpeg)).segmentation.mask.width == 128
+def test_a_full_server_refuses_and_recovers(gated: Model, jpeg: bytes) -> None:
+    server = Server(gated, limits=Limits(places=1, max_streams=0))
+    server.start()
+    with grpc.insecure_channel(server.address) as channel, ThreadPoolExecutor(16) as pool:
+        stub = Stub(channel)
+        taken = stub.Segment.future(request(jpeg))
+        assert gated.entered.acquire(timeout=5)
+        calls = [pool.submit(refused, lambda: stub.Segment(request(jpeg))) for _ in range(64)]
+        assert {call.result(5) for call in calls} == {("RESOURCE_EXHAUSTED", "all 1 places are taken; retry later")}
+        gated.gate.release(2)
+        assert taken.result(5).segmentation.mask.width == 128
+        deadline = time.monotonic() + 5
+        while server._queue._places != 1:
+            assert time.monotonic() < deadline
+            time.sleep(0.001)
+        assert stub.Segment(request(jpeg)).segmentation.mask.width == 128
+    server.stop(1)
+    assert gated.count == 2
 
 
-class GatedModel(Model):
-    """The real model behind a gate, so that a test decides when an inference ends; counts its inferences."""
-
-    gate = threading.Semaphore(0)
-    entered = threading.Semaphore(0)
-    count = 0
-
-    def infer(self, frames: Pixels) -> tuple[Pixels, Pixels]:
-        type(self).count += 1
-        self.entered.release()
-        assert self.gate.acquire(timeout=20)
-        return super().infer(frames)
-
-
-def test_under_load_no_inference_is_wasted_and_a_full_server_refuses(model: Model, frame: Pixels) -> None:
-    gated = GatedModel(**{field.name: getattr(model, field.name) for field in dataclasses.fields(model)})
+def test_under_load_no_inference_is_wasted_and_a_full_server_refuses(gated: Model, frame: Pixels) -> None:
     server = Server(gated, limits=Limits(places=3, max_streams=0))
     server.start()
 
@@ -288,11 +282,18 @@ def test_health_follows_the_server(model: Model) -> None:
             assert health.Check(health_pb2.HealthCheckRequest(service=service)).status == 1  # SERVING
         watch = health.Watch(health_pb2.HealthCheckRequest(service=SERVICE))
         assert next(watch).status == 1
-        stopping = threading.Thread(target=server.stop, args=(1,))
+        unknown = health_pb2.HealthCheckRequest(service="other")
+        assert refused(lambda: health.Check(unknown))[0] == "NOT_FOUND"
+        watch_unknown = health.Watch(unknown)
+        assert next(watch_unknown).status == 3  # SERVICE_UNKNOWN
+        began = time.monotonic()
+        stopping = threading.Thread(target=server.stop, args=(5,))
         stopping.start()
         assert next(watch).status == 2  # NOT_SERVING
-        watch.cancel()
+        for call in (watch, watch_unknown):
+            assert refused(lambda call=call: next(call))[0] == "UNAVAILABLE"
         stopping.join(5)
+        assert time.monotonic() - began < 2
 
 
 def test_reflection_tells_the_contract(server: Server) -> None:

@@ -17,7 +17,7 @@ from serving.batching import InferenceQueue
 from serving.frames import Pixels, encode_png
 from serving.model import Model
 from serving.services import stream as stream_module
-from serving.services.answers import Segmenter
+from serving.services.answers import Answerer
 from serving.services.stream import DEPTH, Stream
 from serving.wire import OverflowPolicy, SegmentOptions
 
@@ -40,11 +40,11 @@ class Harness:
     def __init__(self, model: Model) -> None:
         self.gate = Gate(model)
         self.queue = InferenceQueue(self.gate, capacity=8)
-        self.segmenter = Segmenter(model, self.queue, max_pixels=10_000)
+        self.answerer = Answerer(model, self.queue, max_pixels=10_000)
         self.pool = ThreadPoolExecutor(1)
 
     def open(self, policy: OverflowPolicy, held: int, **options: float) -> Stream:
-        self.stream = Stream(self.segmenter, SegmentOptions(**options), max_in_flight=held, overflow_policy=policy)
+        self.stream = Stream(self.answerer, SegmentOptions(**options), max_in_flight=held, overflow_policy=policy)
         self.answers = self.pool.submit(lambda: [summary(answer) for answer in self.stream.responses()])
         return self.stream
 
@@ -147,7 +147,7 @@ def test_a_frame_without_an_image_is_an_error(harness: Harness) -> None:
 
 
 def test_the_headers_come_back(harness: Harness) -> None:
-    stream = Stream(harness.segmenter, SegmentOptions(), max_in_flight=1, overflow_policy=OverflowPolicy.BLOCK)
+    stream = Stream(harness.answerer, SegmentOptions(), max_in_flight=1, overflow_policy=OverflowPolicy.BLOCK)
     frame = wire.frame_message(b"", camera_id="left", sequence=2**63)
     frame.capture_time.FromMilliseconds(1_700_000_000_123)
     stream.accept(frame)
@@ -159,7 +159,7 @@ def test_the_headers_come_back(harness: Harness) -> None:
 
 def test_a_client_that_does_not_read_is_not_read_from(harness: Harness, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(stream_module, "MAX_UNSENT", 6)
-    stream = Stream(harness.segmenter, SegmentOptions(), max_in_flight=2, overflow_policy=OverflowPolicy.DROP_NEWEST)
+    stream = Stream(harness.answerer, SegmentOptions(), max_in_flight=2, overflow_policy=OverflowPolicy.DROP_NEWEST)
     for number in range(6):
         assert stream.accept(wire.frame_message(PNG, sequence=number))
     with ThreadPoolExecutor(1) as reader:
@@ -183,7 +183,7 @@ def test_cancelling_drops_what_waits(harness: Harness) -> None:
 
 def test_an_error_of_the_input_comes_after_the_outcomes(harness: Harness) -> None:
     harness.gate.opened.set()
-    stream = Stream(harness.segmenter, SegmentOptions(), max_in_flight=4, overflow_policy=OverflowPolicy.BLOCK)
+    stream = Stream(harness.answerer, SegmentOptions(), max_in_flight=4, overflow_policy=OverflowPolicy.BLOCK)
     assert stream.accept(wire.frame_message(PNG)) and stream.accept(wire.frame_message(PNG, sequence=1))
     stream.end_input(ValueError("no more"))
     assert not stream.accept(wire.frame_message(PNG))

@@ -1,15 +1,18 @@
+from pathlib import Path
+
 import pytest
+import yaml
 
 from serving.errors import InputError
-from training.settings import load_settings, shipped_configurations
+from training.settings import load_settings, read_settings, shipped_configurations
 
 
 @pytest.mark.parametrize("name", ["streets", "camvid", "cityscapes"])
 def test_shipped_configurations_are_valid(name):
-    settings = load_settings(name, ["dataset.root=/data", "cam.weights=weights.safetensors"])
+    settings = load_settings(name, ["dataset.root=/data", "cam.network=mobilenet_v2", "cam.weights=IMAGENET1K_V1"])
     assert settings.name == name
     assert str(settings.dataset.root) == "/data"
-    assert settings.cam.weights == "weights.safetensors"
+    assert settings.cam.weights == "IMAGENET1K_V1"
     assert name in shipped_configurations()
 
 
@@ -30,6 +33,18 @@ def test_overrides_are_yaml_and_reach_into_sections():
         ("cam.slice_height=200", "slice_height must be 32 k \\+ 1"),
         ("training.updates", "must be key=value"),
         ("seed.more=1", "'seed' is a value, not a section"),
+        ("seed=-1", r"seed: .*greater than or equal to 0, got -1"),
+        (f"seed={1 << 63}", r"seed: .*less than 9223372036854775808"),
+        ("dataset.seed=-1", r"dataset\.seed: .*greater than or equal to 0, got -1"),
+        ("network.aspp_rates=[]", r"network\.aspp_rates: .*at least 1 item"),
+        ("network.aspp_rates=[6, 0]", r"network\.aspp_rates\.1: .*greater than or equal to 1, got 0"),
+        ("training.scales=[1.5, 0.75]", r"training: scales must go from low to high.*give \[0\.75, 1\.5\]"),
+        ("name=../../escape", r"name: .*match pattern.*got '\.\./\.\./escape'"),
+        ("name=.hidden", r"name: .*match pattern"),
+        ('name="two\\n"', r"name: .*match pattern"),
+        ("cam.network=resnet18", "cam: network must be mobilenet_v2 with the weights 'embedded'.*got 'resnet18'"),
+        ("name=2001-99-99", "the value is not YAML"),
+        ("pixels=~nobody-of-this-name/a.yaml", r"pixels: .*'~nobody-of-this-name/a\.yaml'"),
         ("dataset.name=kitti", r"dataset\.name: .*'camvid'.*got 'kitti'"),
     ],
 )
@@ -52,3 +67,45 @@ def test_unknown_and_unreadable_configurations(tmp_path):
     broken.write_text("a: [")
     with pytest.raises(InputError, match=r"broken\.yaml is not YAML"):
         load_settings(str(broken))
+
+
+@pytest.mark.parametrize("read", [lambda path: load_settings(str(path)), read_settings])
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"name: caf\xe9", r"settings\.yaml is not UTF-8: .* at byte 9"),
+        (b"a: [", r"settings\.yaml is not YAML"),
+        (b"name: 2001-99-99", r"settings\.yaml is not YAML: month"),
+        (b"- a", r"settings\.yaml must hold keys and values, got \['a'\]"),
+        (b"", r"settings\.yaml must hold keys and values, got None"),
+    ],
+)
+def test_what_is_no_configuration_is_told_with_its_file(tmp_path, read, content, message):
+    path = tmp_path / "settings.yaml"
+    path.write_bytes(content)
+    with pytest.raises(InputError, match=message):
+        read(path)
+
+
+def test_relative_paths_are_made_absolute_after_overrides(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    Path("mine.yaml").write_text("{name: mine, pixels: sub/../a.yaml, dataset: {name: camvid, root: given}}")
+    settings = load_settings("mine.yaml", ["dataset.root=../data", "cam.weights=~/weights.safetensors"])
+    assert settings.pixels == str(tmp_path / "a.yaml")
+    assert settings.dataset.root == tmp_path.parent / "data"
+    assert settings.cam.weights == str(tmp_path / "home" / "weights.safetensors")
+    written = tmp_path / "settings.yaml"
+    written.write_text(yaml.safe_dump(settings.model_dump(mode="json")))
+    monkeypatch.chdir("/")
+    assert read_settings(written) == settings
+
+
+def test_names_are_no_paths():
+    settings = load_settings("streets", ["pixels=streets", "cam.weights=IMAGENET1K_V1"])
+    assert (settings.pixels, settings.cam.weights, settings.dataset.root) == ("streets", "IMAGENET1K_V1", None)
+
+
+def test_generated_frames_have_a_seed_of_their_own():
+    settings = load_settings("streets", ["seed=7"])
+    assert (settings.seed, settings.dataset.seed) == (7, 0)

@@ -7,10 +7,12 @@ A YAML file:
       Sky: {image: 0016E5_01110, x: 255, y: 40}
       ...
 
-with each class of the data set exactly once. x counts columns from the left, y rows from the top, both from 0.
+with the configured data set's name (`dataset.name`, so `folder` for a folder of yours) and each of its classes exactly
+once. x counts columns from the left, y rows from the top, both from 0.
 """
 
 import hashlib
+import json
 from collections.abc import Hashable
 from importlib.resources import files
 from pathlib import Path
@@ -53,8 +55,8 @@ class PixelFile(BaseModel):
         return list(dict.fromkeys(pixel.image for pixel in self.pixels.values()))
 
     def digest(self) -> str:
-        """Return the sha256, hexadecimal, of the content: of what is annotated, not of how the file is laid out."""
-        return hashlib.sha256(self.model_dump_json().encode()).hexdigest()
+        """Return the sha256, hexadecimal, of the content: of what is annotated, not of the file's layout or order."""
+        return hashlib.sha256(json.dumps(self.model_dump(), sort_keys=True).encode()).hexdigest()
 
 
 class _UniqueKeys(yaml.SafeLoader):
@@ -71,8 +73,8 @@ class _UniqueKeys(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
-def load_pixels(source: str, taxonomy: Taxonomy) -> PixelFile:
-    """Read a pixel file and check its classes.
+def load_pixels(source: str, taxonomy: Taxonomy, dataset: str) -> PixelFile:
+    """Read a pixel file and check its data set and its classes.
 
     Parameters
     ----------
@@ -80,23 +82,28 @@ def load_pixels(source: str, taxonomy: Taxonomy) -> PixelFile:
         Name of a shipped file (`camvid`, `streets`) or path of a YAML file.
     taxonomy
         The data set's classes.
+    dataset
+        The data set's name (`DatasetSettings.name`), which the file must give.
 
     Raises
     ------
     InputError
-        If the file cannot be read, is malformed, or a class is missing, unknown, or stands twice.
+        If the file cannot be read, is malformed or of another data set, or a class is missing, unknown, or stands
+        twice.
     """
     if source.endswith((".yaml", ".yml")):
         path = Path(source)
         try:
-            text = path.read_text()
+            text = path.read_text("utf-8")
         except OSError as error:
             raise InputError(f"pixel file {path} cannot be read: {error.strerror}") from error
+        except UnicodeDecodeError as error:
+            raise InputError(f"pixel file {path} is not UTF-8: {error.reason} at byte {error.start}") from error
     else:
         shipped = files("training") / "annotations" / f"{source}.yaml"
         if not shipped.is_file():
             raise InputError(f"pixels: no shipped pixel file '{source}'; give the path of a .yaml file")
-        text = shipped.read_text()
+        text = shipped.read_text("utf-8")
     name = f"pixel file {source}"
     try:
         content = PixelFile.model_validate(yaml.load(text, _UniqueKeys))
@@ -108,6 +115,11 @@ def load_pixels(source: str, taxonomy: Taxonomy) -> PixelFile:
         first = error.errors()[0]
         field = ".".join(str(part) for part in first["loc"])
         raise InputError(f"{name}: {field}: {first['msg']}, got {first['input']!r}") from error
+    if content.dataset != dataset:
+        raise InputError(
+            f"{name}: dataset: its pixels are of '{content.dataset}', the configured data set is '{dataset}'; "
+            "give --set pixels=FILE, a file of that data set"
+        )
     for class_name in content.pixels:
         if class_name not in taxonomy.names:
             raise InputError(f"{name}: '{class_name}' is no class of {taxonomy.name}: {', '.join(taxonomy.names)}")

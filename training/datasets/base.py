@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
+from tqdm import tqdm
 
 from serving.errors import InputError
 from training.taxonomy import IGNORED, Taxonomy
@@ -63,7 +64,7 @@ class Dataset(ABC):
     def digest(self) -> str:
         """Return the sha256, hexadecimal, of the manifest: each frame's identifier and the sha256 of its pixels."""
         manifest = hashlib.sha256()
-        for frame_id in self.frame_ids:
+        for frame_id in tqdm(self.frame_ids, desc=f"digest of {self.split}", unit="frame", delay=2):
             content = self.encoded(frame_id)
             if content is None:
                 content = self.frame(frame_id).tobytes()

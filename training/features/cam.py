@@ -20,11 +20,8 @@ from torchvision import models
 
 from serving.errors import InputError
 from training.features.superpixels import pixel_membership
+from training.segmentation.networks import DEVIATION, MEAN
 from training.settings import CamSettings
-
-MEAN = (0.485, 0.456, 0.406)
-DEVIATION = (0.229, 0.224, 0.225)
-"""Normalisation of every torchvision ImageNet network."""
 
 SLICES_DOWN, SLICES_ACROSS = 3, 5
 BATCH = 5
@@ -56,11 +53,14 @@ def load_classifier(settings: CamSettings) -> nn.Module:
         except (KeyError, ValueError, OSError) as error:
             raise InputError(f"cam.weights: torchvision cannot give '{settings.weights}': {error}") from error
     if not Path(settings.weights).is_file():
-        raise InputError(f"cam.weights: no file {settings.weights}")
+        raise InputError(
+            f"cam.weights: no file {settings.weights}; give a safetensors file of torchvision's {settings.network}, "
+            "a torchvision name such as IMAGENET1K_V1, or 'embedded'"
+        )
     network = models.get_model(settings.network)
     try:
         network.load_state_dict(load_file(settings.weights), strict=True)
-    except (RuntimeError, SafetensorError) as error:
+    except (OSError, RuntimeError, SafetensorError) as error:
         raise InputError(f"cam.weights: {settings.weights} does not fit {settings.network}: {error}") from error
     return network.eval()
 
@@ -111,6 +111,11 @@ class ClassActivation:
         image = torch.rand(1, 3, 97, 97, generator=torch.Generator().manual_seed(0))
         try:
             answer = self._network(image)
+        except (AssertionError, RuntimeError, ValueError) as error:
+            raise InputError(
+                f"cam.network: {type(self._network).__name__} does not take images of 97 x 97, as a network with "
+                f"global average pooling does: {error}"
+            ) from error
         finally:
             for handle in handles:
                 handle.remove()

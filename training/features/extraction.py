@@ -60,7 +60,7 @@ def _start_worker(settings: Settings, folder: Path) -> None:
     threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
     torch.set_num_threads(1)
     _Worker.settings, _Worker.folder = settings, folder
-    _Worker.dataset = open_dataset(settings.dataset, settings.dataset.train, settings.seed)
+    _Worker.dataset = open_dataset(settings.dataset, settings.dataset.train)
     _Worker.activation = ClassActivation(load_classifier(settings.cam))
 
 

@@ -7,8 +7,8 @@ from skimage.feature import local_binary_pattern
 from training.features.superpixels import region_histograms
 
 BINS = 32
-CHROMA_RANGE = 64.0
-"""CIELAB's a and b beyond this are clipped: driving frames hold little else, and 32 bins go further."""
+CHROMA_RANGE = 20.0
+"""CIELAB's a and b beyond this are clipped: of 64, 32 and 20 the one that served CamVid's training frames best."""
 
 
 def colour(lab: NDArray[np.float32], labels: NDArray[np.int32], count: int) -> NDArray[np.float32]:

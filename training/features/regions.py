@@ -47,6 +47,12 @@ class RegionFeatures:
         with whole_file(path) as temporary:
             np.savez(temporary, **arrays)
 
+    @staticmethod
+    def load_labels(path: Path) -> NDArray[np.int32]:
+        """Read the superpixel of each pixel alone, int32 [H, W], from what `save` wrote."""
+        with np.load(path) as arrays:
+            return arrays["labels"]
+
     @classmethod
     def load(cls, path: Path) -> "RegionFeatures":
         """Read what `save` wrote."""

@@ -7,7 +7,7 @@ training; a fitted map takes its place behind the same function `saliency`.
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import sparse
+from scipy import ndimage, sparse
 from scipy.sparse import csgraph
 
 from training.features.superpixels import region_histograms
@@ -15,6 +15,10 @@ from training.features.superpixels import region_histograms
 CROPPINGS = ((1, 1), (2, 2), (3, 3))
 """Tiles (down, across) of the three views: the whole frame, and two croppings whose seams do not coincide."""
 BINS = 32
+SMOOTHING = 0.25
+"""Deviation of the Gaussian over each map, in sides of a superpixel. The map is constant within a superpixel; without
+it two neighbours of nearly equal saliency could share no bin. Of 0, 1/4, 1/2 and 1 the best on CamVid's training
+frames."""
 
 
 def saliency(lab: NDArray[np.float32], labels: NDArray[np.int32], count: int) -> NDArray[np.float32]:
@@ -33,8 +37,9 @@ def saliency(lab: NDArray[np.float32], labels: NDArray[np.int32], count: int) ->
         Distribution of the saliency over the superpixel's pixels in the global view and in both croppings; each
         sums to 1.
     """
-    views = [region_histograms(saliency_map(lab, labels, *tiles), labels, count, BINS) for tiles in CROPPINGS]
-    return np.stack(views, axis=1)
+    sigma = SMOOTHING * np.sqrt(labels.size / count)
+    maps = [ndimage.gaussian_filter(saliency_map(lab, labels, *tiles), sigma) for tiles in CROPPINGS]
+    return np.stack([region_histograms(view, labels, count, BINS) for view in maps], axis=1)
 
 
 def saliency_map(lab: NDArray[np.float32], labels: NDArray[np.int32], down: int, across: int) -> NDArray[np.float32]:

@@ -42,15 +42,20 @@ def write(folder, text):
 
 
 GOOD = "dataset: two\npixels:\n  road: {image: a, x: 1, y: 0}\n  sky: {image: a, x: 0, y: 0}\n"
+REORDERED = "# a comment\npixels:\n  sky: {y: 0, x: 0, image: a}\n  road: {image: a, x: 1, y: 0}\ndataset: two\n"
 
 
 def test_a_good_file(tmp_path):
     source = write(tmp_path, GOOD)
-    pixels = load_pixels(source, TAXONOMY)
+    pixels = load_pixels(source, TAXONOMY, "two")
     assert pixels.frame_ids == ["a"]
     assert check_pixels(pixels, TwoPixels(), source) == []
-    reordered = load_pixels(write(tmp_path, "# a comment\n" + GOOD), TAXONOMY)
-    assert reordered.digest() == pixels.digest()
+
+
+def test_the_digest_is_of_what_is_annotated(tmp_path):
+    digest = load_pixels(write(tmp_path, GOOD), TAXONOMY, "two").digest()
+    assert load_pixels(write(tmp_path, REORDERED), TAXONOMY, "two").digest() == digest
+    assert load_pixels(write(tmp_path, GOOD.replace("x: 1", "x: 0")), TAXONOMY, "two").digest() != digest
 
 
 @pytest.mark.parametrize(
@@ -58,6 +63,7 @@ def test_a_good_file(tmp_path):
     [
         (("  sky: {image: a, x: 0, y: 0}\n", ""), "no pixel for sky; each class needs exactly one"),
         (("sky:", "cloud:"), "'cloud' is no class of two: road, sky"),
+        (("dataset: two", "dataset: folder"), r"pixels\.yaml: dataset: its pixels are of 'folder', .* set is 'two'"),
         (("sky:", "road:"), "line 4: 'road' stands twice"),
         (("x: 0", "x: -1"), r"pixels\.sky\.x: .*got -1"),
         (("x: 0, y: 0", "x: 0"), r"pixels\.sky\.y: Field required"),
@@ -66,7 +72,7 @@ def test_a_good_file(tmp_path):
 )
 def test_a_wrong_file_names_class_and_value(tmp_path, change, message):
     with pytest.raises(InputError, match=message):
-        load_pixels(write(tmp_path, GOOD.replace(*change)), TAXONOMY)
+        load_pixels(write(tmp_path, GOOD.replace(*change)), TAXONOMY, "two")
 
 
 @pytest.mark.parametrize(
@@ -79,27 +85,33 @@ def test_a_wrong_file_names_class_and_value(tmp_path, change, message):
 def test_a_pixel_must_lie_in_a_frame(tmp_path, change, message):
     source = write(tmp_path, GOOD.replace(*change))
     with pytest.raises(InputError, match=message):
-        check_pixels(load_pixels(source, TAXONOMY), TwoPixels(), source)
+        check_pixels(load_pixels(source, TAXONOMY, "two"), TwoPixels(), source)
+
+
+def test_a_file_that_is_not_utf8_is_named(tmp_path):
+    (tmp_path / "pixels.yaml").write_bytes(b"dataset: caf\xe9")
+    with pytest.raises(InputError, match=r"pixels\.yaml is not UTF-8: .* at byte 12"):
+        load_pixels(str(tmp_path / "pixels.yaml"), TAXONOMY, "two")
 
 
 def test_a_pixel_that_disagrees_with_the_truth_is_a_warning(tmp_path):
     source = write(tmp_path, GOOD.replace("x: 1", "x: 0"))
-    warnings = check_pixels(load_pixels(source, TAXONOMY), TwoPixels(), source)
+    warnings = check_pixels(load_pixels(source, TAXONOMY, "two"), TwoPixels(), source)
     assert len(warnings) == 1 and "road: the true label at x=0, y=0 of a is sky" in warnings[0]
 
 
 def test_the_shipped_streets_pixels_agree_with_the_truth():
-    pixels = load_pixels("streets", CITYSCAPES)
+    pixels = load_pixels("streets", CITYSCAPES, "streets")
     assert check_pixels(pixels, Streets("train"), "streets") == []
     assert len(pixels.frame_ids) <= 5
 
 
 def test_the_cityscapes_template_names_every_class():
-    assert set(load_pixels("cityscapes", CITYSCAPES).pixels) == set(CITYSCAPES.names)
+    assert set(load_pixels("cityscapes", CITYSCAPES, "cityscapes").pixels) == set(CITYSCAPES.names)
 
 
 @pytest.mark.skipif(not CAMVID_ROOT.exists(), reason=f"needs CamVid in {CAMVID_ROOT}")
 def test_the_shipped_camvid_pixels_agree_with_the_truth():
-    pixels = load_pixels("camvid", CAMVID)
+    pixels = load_pixels("camvid", CAMVID, "camvid")
     assert check_pixels(pixels, CamVid(CAMVID_ROOT, "train"), "camvid") == []
     assert len(pixels.frame_ids) <= 5

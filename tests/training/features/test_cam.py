@@ -100,10 +100,15 @@ def test_a_network_without_global_average_pooling_is_refused():
         ClassActivation(models.alexnet())
 
 
+def test_a_network_of_one_image_size_is_refused():
+    with pytest.raises(InputError, match=r"VisionTransformer does not take images of 97 x 97"):
+        ClassActivation(models.VisionTransformer(224, 32, 1, 1, 8, 8))
+
+
 def test_weights_are_asked_for_and_checked(tmp_path):
     with pytest.raises(InputError, match=r"cam\.weights is not set"):
         load_classifier(CamSettings())
-    with pytest.raises(InputError, match=r"no file .*absent"):
+    with pytest.raises(InputError, match=r"no file .*absent.*; give a safetensors file of torchvision's mobilenet_v2"):
         load_classifier(CamSettings(weights=str(tmp_path / "absent.safetensors")))
     wrong = tmp_path / "wrong.safetensors"
     save_file({"a": torch.zeros(1)}, wrong)

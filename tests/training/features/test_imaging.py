@@ -8,7 +8,7 @@ LABELS = np.repeat([[0, 1]], 8, axis=0).repeat(8, axis=1).astype(np.int32)
 
 def test_colour_is_three_histograms_that_sum_to_one():
     lab = np.zeros((8, 16, 3), np.float32)
-    lab[:, 8:] = (100, 63.9, -64)
+    lab[:, 8:] = (100, 19.9, -20)
     features = colour(lab, LABELS, 2)
     expected = np.zeros((2, 96))
     expected[0, [0, 32 + 16, 64 + 16]] = 1 / 3

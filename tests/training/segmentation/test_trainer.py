@@ -102,13 +102,26 @@ def test_an_interrupted_training_ends_with_the_same_weights(tmp_path, batch_norm
     assert states[0] == states[1]
 
 
+def stuck_after(calls):
+    """Frames that stop coming: whenever the kill arrives, the training is under way and not over."""
+    counter = count()
+
+    def wrapped(frame_id):
+        if next(counter) >= calls:
+            time.sleep(600)
+        return load(frame_id)
+
+    return wrapped
+
+
 SCRIPT = """
 import importlib.util, pathlib, sys, torch
 torch.set_num_threads(1)
 spec = importlib.util.spec_from_file_location("test_trainer", sys.argv[1])
 module = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(module)
-module.run(module.make_network(), pathlib.Path(sys.argv[2]), updates=12, checkpoint_every=1)
+load = module.stuck_after(32 + 16)  # of 32 + 24: those that measure, and two for each update
+module.run(module.make_network(), pathlib.Path(sys.argv[2]), load, updates=12, checkpoint_every=1)
 """
 
 
@@ -117,12 +130,15 @@ def test_a_training_that_was_killed_ends_with_the_same_weights(tmp_path):
     (tmp_path / "whole").mkdir()
     (tmp_path / "killed").mkdir()
     expected = run(whole, tmp_path / "whole", updates=12, checkpoint_every=1)
-    process = subprocess.Popen([sys.executable, "-c", SCRIPT, __file__, tmp_path / "killed"], stderr=subprocess.DEVNULL)
-    deadline = time.monotonic() + 60
-    while not (tmp_path / "killed" / "state.safetensors").exists() and time.monotonic() < deadline:
-        time.sleep(0.01)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
+    checkpoint = tmp_path / "killed" / "state.safetensors"
+    with (tmp_path / "stderr").open("w+b") as log:
+        process = subprocess.Popen([sys.executable, "-c", SCRIPT, __file__, tmp_path / "killed"], stderr=log)
+        deadline = time.monotonic() + 120
+        while process.poll() is None and not checkpoint.exists() and time.monotonic() < deadline:
+            time.sleep(0.01)
+        process.send_signal(signal.SIGKILL)
+        assert process.wait() == -signal.SIGKILL, (tmp_path / "stderr").read_text()
+    assert 0 < len(load_file(checkpoint)["losses"]) < 12
     losses = run(resumed, tmp_path / "killed", resume=True, updates=12, checkpoint_every=1)
     assert np.array_equal(losses, expected)
     assert same_weights(whole, resumed)

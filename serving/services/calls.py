@@ -1,0 +1,99 @@
+"""Which calls are under way: bounded, awaited and ended as a group.
+
+A call has left when gRPC is through with it, not when its handler returns: the answer is sent after that, and a
+server that stopped in between would lose it.
+"""
+
+import threading
+from collections.abc import Callable
+
+import grpc
+
+from serving.batching import Closed, QueueFull
+
+MAX_HELD_SECONDS = 1.0
+"""How long a refusal is held at most."""
+
+
+class Calls:
+    """A group of calls; all methods may be called from any thread.
+
+    Parameters
+    ----------
+    what
+        What they are, for the refusal: "all 16 idle calls are taken".
+    limit
+        How many at the same time; None means no limit of its own.
+    """
+
+    def __init__(self, what: str, limit: int | None = None) -> None:
+        self._what = what
+        self._limit = limit
+        self._changed = threading.Condition()
+        self._ends: dict[object, Callable[[], None]] = {}
+        self._closed = False
+        self._refuse = threading.Event()
+        self._refuse.set()
+
+    def enter(self, context: grpc.ServicerContext, end: Callable[[], None]) -> Callable[[], None]:
+        """Count a call until gRPC is through with it.
+
+        Parameters
+        ----------
+        context
+            The call's.
+        end
+            What `close` does to it; must not block.
+
+        Returns
+        -------
+        A function that counts the call no more; it may be called early, and again.
+
+        Raises
+        ------
+        Closed
+            After `close`.
+        QueueFull
+            If the limit is reached.
+        """
+        key = object()
+
+        def leave() -> None:
+            with self._changed:
+                self._ends.pop(key, None)
+                self._changed.notify_all()
+
+        if self._closed:
+            self._refuse.wait(MAX_HELD_SECONDS)
+        with self._changed:
+            if self._closed:
+                raise Closed("the server is draining")
+            if self._limit is not None and len(self._ends) >= self._limit:
+                raise QueueFull(f"all {self._limit} {self._what} are taken; retry later")
+            self._ends[key] = end
+        if not context.add_callback(leave):
+            leave()
+        return leave
+
+    def close(self) -> None:
+        """Let no more in, and end those that are."""
+        with self._changed:
+            self._closed = True
+            ends = list(self._ends.values())
+        for end in ends:
+            end()
+
+    def hold_refusals(self, hold: bool) -> None:
+        """After `close`: keep those who come waiting for their refusal, or let them have it.
+
+        Calls that reach gRPC just as it shuts down are cancelled without a word. Who waits sends no more of them.
+        """
+        if hold:
+            self._refuse.clear()
+        else:
+            self._refuse.set()
+
+    def wait(self, timeout: float) -> bool:
+        """Wait until none is left; return whether that was within `timeout` seconds."""
+        with self._changed:
+            return self._changed.wait_for(lambda: not self._ends, timeout)

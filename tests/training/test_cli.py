@@ -1,0 +1,60 @@
+import json
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from training.cli import main
+
+
+def run(*arguments):
+    return CliRunner().invoke(main, arguments)
+
+
+def test_version_is_the_distributions():
+    project = tomllib.loads(Path("pyproject.toml").read_text())["project"]
+    assert run("--version").output == f"onepixel, version {project['version']}\n"
+
+
+def test_help_loads_nothing_heavy():
+    code = (
+        "import sys; from click.testing import CliRunner; from training.cli import main; "
+        "CliRunner().invoke(main, ['--help']); "
+        "print([m for m in ('torch', 'numpy', 'mlflow', 'grpc', 'cv2', 'pydantic') if m in sys.modules])"
+    )
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
+
+
+@pytest.mark.parametrize("command", ["demo", "train", "evaluate", "export", "serve", "segment"])
+def test_every_command_has_help_and_json(command):
+    result = run(command, "--help")
+    assert result.exit_code == 0
+    assert "--json" in result.output
+
+
+def test_a_users_mistake_ends_with_status_2_and_no_traceback(tmp_path):
+    result = run("train", "camvid", "--set", f"dataset.root={tmp_path / 'absent'}", "--out", str(tmp_path / "out"))
+    assert result.exit_code == 2
+    assert "absent" in result.stderr and "Traceback" not in result.stderr
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_missing_extra_is_named():
+    code = (
+        "import sys; sys.modules['torch'] = None; sys.modules['mlflow'] = None; "
+        "from training.cli import main; main(['train', 'streets', '--out', '/nonexistent/out'])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert "pip install 'onepixel[training,cpu]'" in done.stderr
+
+
+def test_evaluate_wants_a_model(tmp_path):
+    result = run("evaluate", "--model", str(tmp_path / "absent.onnx"), "--dataset", "streets")
+    assert result.exit_code == 2
+    assert "absent.onnx" in result.stderr
+    with pytest.raises(json.JSONDecodeError):
+        json.loads(result.stdout)

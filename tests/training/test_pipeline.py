@@ -1,0 +1,254 @@
+"""The whole way on a few tiny scenes: what comes out, and that a killed run resumes to the same."""
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import mlflow
+import numpy as np
+import pytest
+import yaml
+from PIL import Image
+from safetensors.torch import load_file
+from scipy import ndimage
+
+from serving.client import Client
+from serving.errors import InputError
+from serving.model import Model
+from serving.server import Server
+from training import pipeline as pipeline_module
+from training import run_folder
+from training.datasets.streets import Streets
+from training.evaluation.evaluate import evaluate_model
+from training.pipeline import Pipeline
+from training.run_folder import write_json
+from training.settings import load_settings
+
+SIZE = (64, 128)
+FRAMES = 24
+
+
+@pytest.fixture(scope="module")
+def overrides(tmp_path_factory):
+    """Settings of a run of seconds, with pixels that a careful person would choose: deep inside a large region."""
+    streets = Streets("train", size=SIZE, train_frames=FRAMES)
+    deepest = {}
+    for frame_id in streets.frame_ids:
+        labels = streets.labels(frame_id)
+        for class_id in np.unique(labels[labels != 255]):
+            depth = ndimage.distance_transform_edt(np.pad(labels == class_id, 1))[1:-1, 1:-1]
+            y, x = np.unravel_index(depth.argmax(), depth.shape)
+            name = streets.taxonomy.names[class_id]
+            if depth[y, x] > deepest.get(name, (0,))[0]:
+                deepest[name] = (depth[y, x], {"image": frame_id, "x": int(x), "y": int(y)})
+    pixels = tmp_path_factory.mktemp("pixels") / "pixels.yaml"
+    pixels.write_text(yaml.safe_dump({"dataset": "streets", "pixels": {name: at for name, (_, at) in deepest.items()}}))
+    return [
+        f"pixels={pixels}",
+        f"dataset.size={list(SIZE)}",
+        f"dataset.frames={FRAMES}",
+        "dataset.limit=4",
+        "superpixels.count=60",
+        "cam.slice_height=65",
+        f"network.input_size={list(SIZE)}",
+        "training.updates=6",
+        "training.checkpoint_every=2",
+        "training.batch=2",
+        "training.crop=[65, 97]",
+    ]
+
+
+def make_pipeline(overrides, out, resume=False):
+    return Pipeline(load_settings("streets", overrides), out, resume=resume, warn=pytest.fail)
+
+
+@pytest.fixture(scope="module")
+def finished(overrides, tmp_path_factory):
+    out = tmp_path_factory.mktemp("finished") / "run"
+    pipeline = make_pipeline(overrides, out)
+    return pipeline, pipeline.run(), out
+
+
+def test_the_report(finished):
+    _, report, out = finished
+    assert len(report["miou_class"]) == len(report["miou_category"]) == len(report["pseudo_miou"]) == 2
+    assert 0 < report["floor_miou"] < report["ceiling_miou"] < 1
+    assert 0 < report["pseudo_precision"] < 1 and 0 < report["pseudo_recall"] < 1
+    assert json.loads((out / "report.json").read_text()) == report
+
+
+def test_pseudo_labels_are_class_ids_of_the_frames_own_size(finished):
+    pipeline, _, out = finished
+    for number in (0, 1):
+        files = sorted((out / f"round_{number}" / "pseudo_labels").glob("*.png"))
+        assert [path.stem for path in files] == pipeline.frame_ids
+        for path in files:
+            labels = np.asarray(Image.open(path))
+            assert labels.shape == SIZE
+            assert set(np.unique(labels)) <= {*range(19), 255}
+
+
+def test_mlflow_holds_a_parent_run_and_one_nested_run_per_stage(finished):
+    _, report, _ = finished
+    client = mlflow.MlflowClient(report["mlflow_uri"])
+    parent = client.get_run(report["mlflow_run_id"])
+    assert parent.info.status == "FINISHED"
+    assert parent.data.params["training.updates"] == "6"
+    assert len(parent.data.tags["onepixel.dataset_digest"]) == len(parent.data.tags["onepixel.pixels_digest"]) == 64
+    history = client.get_metric_history(parent.info.run_id, "val/miou_class")
+    assert [(point.step, point.value) for point in history] == list(enumerate(report["miou_class"]))
+    assert {"val/miou_category", "val/iou/road", "pseudo/precision", "pseudo/coverage"} <= set(parent.data.metrics)
+    assert {"settings.yaml", "pixels.yaml"} <= {file.path for file in client.list_artifacts(parent.info.run_id)}
+    query = f"tags.mlflow.parentRunId = '{parent.info.run_id}'"
+    stages = {run.info.run_name: run for run in client.search_runs([parent.info.experiment_id], query)}
+    rounds = {f"round_{i}/{name}" for i in (0, 1) for name in ("pseudo_labels", "network", "evaluation")}
+    assert set(stages) == {"features", "bounds", "model_store"} | rounds
+    figures = client.list_artifacts(stages["round_1/evaluation"].info.run_id, "figures")
+    assert len(figures) == 4
+
+
+def test_the_exported_file_is_the_one_in_mlflow_and_describes_itself(finished, tmp_path):
+    pipeline, report, _ = finished
+    model = Model.load(Path(report["onnx"]))
+    assert model.digest == report["onnx_digest"]
+    assert report["onnx_agreement"] >= 0.9999
+    assert model.metadata.mlflow_run_id == report["mlflow_run_id"]
+    assert model.metadata.pixels_digest == pipeline.pixels.digest()
+    assert model.metadata.metrics["val/miou_class"] == report["miou_class"][-1]
+    mlflow.set_tracking_uri(report["mlflow_uri"])
+    logged = Path(mlflow.artifacts.download_artifacts(report["mlflow_model"], dst_path=str(tmp_path)))
+    assert (logged / "model.onnx").read_bytes() == Path(report["onnx"]).read_bytes()
+
+
+def test_server_evaluate_and_the_last_round_agree(finished):
+    pipeline, report, _ = finished
+    path, dataset = Path(report["onnx"]), pipeline.evaluation_set
+    scores = evaluate_model(path, dataset)
+    assert scores["frames"] == FRAMES // 2
+    assert scores["miou_class"] == pytest.approx(report["miou_class"][-1], abs=1e-3)
+    model = Model.load(path)
+    server = Server(model)
+    server.start()
+    try:
+        with Client(server.address) as client:
+            for frame_id in dataset.frame_ids[:3]:
+                frame = dataset.frame(frame_id)
+                assert np.array_equal(client.segment(frame).mask, model.segment(frame)[0])
+    finally:
+        server.stop()
+
+
+def test_any_round_can_be_exported(finished, tmp_path):
+    pipeline, report, _ = finished
+    export = pipeline.export(tmp_path / "first.onnx", 0)
+    assert Model.load(tmp_path / "first.onnx").metadata.metrics["val/miou_class"] == report["miou_class"][0]
+    assert export["onnx_digest"] != report["onnx_digest"]
+    with pytest.raises(InputError, match="round 2 is not complete"):
+        pipeline.export(tmp_path / "third.onnx", 2)
+
+
+def test_a_folder_with_a_run_is_neither_overwritten_nor_mixed(finished, overrides):
+    _, _, out = finished
+    with pytest.raises(InputError, match="holds a run: add --resume"):
+        make_pipeline(overrides, out)
+    with pytest.raises(InputError, match=r"--resume: training\.updates differs"):
+        make_pipeline([*overrides, "training.updates=7"], out, resume=True)
+    make_pipeline([*overrides, "workers=1"], out, resume=True)
+
+
+def test_a_mistake_does_not_claim_the_folder(overrides, tmp_path):
+    with pytest.raises(InputError, match=r"no file .*absent"):
+        make_pipeline([*overrides, f"cam.weights={tmp_path / 'absent.safetensors'}"], tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+class Killed(BaseException):
+    """Stands for a kill in the moment between a stage's work and its mark."""
+
+
+def test_a_run_that_dies_before_every_mark_leaves_no_double_in_mlflow(finished, overrides, tmp_path, monkeypatch):
+    _, expected, _ = finished
+    out, died = tmp_path / "run", set()
+
+    def die_once(path, content):
+        if path not in died:
+            died.add(path)
+            raise Killed
+        write_json(path, content)
+
+    for module in (run_folder, pipeline_module):
+        monkeypatch.setattr(module, "write_json", die_once)
+    report = None
+    while report is None:
+        with contextlib.suppress(Killed):
+            report = make_pipeline([*overrides, "training.rounds=1"], out, resume=True).run()
+    assert len(died) == 9  # state, mlflow, report, and six stages
+    assert report["miou_class"] == expected["miou_class"][:1]
+    client = mlflow.MlflowClient(report["mlflow_uri"])
+    (experiment,) = [found.experiment_id for found in client.search_experiments() if found.name == "onepixel"]
+    runs = client.search_runs([experiment])
+    (parent,) = [run for run in runs if "mlflow.parentRunId" not in run.data.tags]
+    assert parent.info.run_id == report["mlflow_run_id"]
+    names = [run.info.run_name for run in runs if run is not parent]
+    assert len(names) == len(set(names)) == 6
+    for key in parent.data.metrics:
+        steps = [point.step for point in client.get_metric_history(parent.info.run_id, key)]
+        assert len(steps) == len(set(steps)), key
+    assert len(client.search_logged_models([experiment])) == 1
+
+
+KILLS = {
+    "features": "features/*.npz",
+    "the first pseudo labels": "round_0/pseudo_labels/*.png",
+    "the first training": "round_0/network/checkpoint.safetensors",
+    "the first evaluation": "round_0/network/done.json",
+    "the second pseudo labels": "round_1/pseudo_labels/*.png",
+    "the second training": "round_1/network/checkpoint.safetensors",
+    "the export": "round_1/evaluation/done.json",
+}
+"""Stage to the file whose appearance says that it is under way."""
+
+
+def test_a_run_that_is_killed_in_every_stage_resumes_to_the_same(finished, overrides, tmp_path):
+    _, report, expected = finished
+    out = tmp_path / "run"
+    options = [text for override in overrides for text in ("--set", override)]
+    command = [
+        sys.executable,
+        "-m",
+        "training.cli",
+        "train",
+        "streets",
+        "--json",
+        "--resume",
+        "--out",
+        str(out),
+        *options,
+    ]
+    complete = {}
+    for pattern in KILLS.values():
+        with (tmp_path / "log").open("ab") as log:
+            process = subprocess.Popen(command + options, stdout=log, stderr=log, start_new_session=True)
+        while not list(out.glob(pattern)):
+            assert process.poll() is None, (tmp_path / "log").read_text()
+            time.sleep(0.005)
+        os.kill(process.pid, signal.SIGKILL)
+        process.wait()
+        for done, changed in complete.items():
+            assert done.stat().st_mtime_ns == changed, f"{done.parent} was complete and ran again"
+        complete = {done: done.stat().st_mtime_ns for done in out.rglob("done.json")}
+    last = subprocess.run(command + options, capture_output=True, text=True, check=True)
+    resumed = json.loads(last.stdout)
+    for key in ("miou_class", "miou_category", "pseudo_miou", "floor_miou", "ceiling_miou"):
+        assert resumed[key] == report[key]
+    for path in expected.rglob("round_*/pseudo_labels/*.png"):
+        assert (out / path.relative_to(expected)).read_bytes() == path.read_bytes()
+    for number in (0, 1):
+        weights, again = (load_file(at / f"round_{number}/network/network.safetensors") for at in (expected, out))
+        assert all(np.array_equal(weights[name], again[name]) for name in weights)
+    assert not list(out.rglob("*.part*")) and not list(out.rglob("*.tmp"))

@@ -1,0 +1,163 @@
+"""The command `onepixel`: the front door to training and serving.
+
+Only click is imported here; each command imports what it needs when it runs.
+"""
+
+import json
+from collections.abc import Iterable
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import click
+
+from serving import commands as serving_commands
+from serving.cli_support import CommandGroup, json_option
+
+set_option = click.option(
+    "--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Override a setting, such as dataset.root=DIR."
+)
+resume_option = click.option("--resume", is_flag=True, help="Go on with the run in --out; complete stages stay.")
+
+
+class OnepixelGroup(CommandGroup):
+    """The group whose training commands say which extra is missing."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command."""
+        try:
+            return super().invoke(ctx)
+        except ModuleNotFoundError as error:
+            extra = "serving,cpu" if ctx.invoked_subcommand in _SERVING else "training,cpu"
+            click.echo(
+                f"error: onepixel {ctx.invoked_subcommand} needs the module '{error.name}': "
+                f"pip install 'onepixel[{extra}]' (with a GPU: gpu for cpu)",
+                err=True,
+            )
+            ctx.exit(2)
+
+
+@click.group(cls=OnepixelGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(version("onepixel"), prog_name="onepixel")
+def main() -> None:
+    """Semantic segmentation of driving scenes from one annotated pixel per class."""
+
+
+@main.command()
+@click.option("--out", type=click.Path(path_type=Path, file_okay=False), default="runs/demo", show_default=True)
+@set_option
+@resume_option
+@json_option
+def demo(out: Path, overrides: tuple[str, ...], resume: bool, as_json: bool) -> None:
+    """Run all of it on procedural streets: pixels, pseudo labels, training, MLflow, ONNX, server, masks."""
+    from training.demo import run_demo
+    from training.settings import load_settings
+
+    report = run_demo(load_settings("streets", overrides), out, resume=resume, warn=_warn)
+    _print(report, as_json, _pipeline_lines(report) + _demo_lines(report))
+
+
+@main.command()
+@click.argument("config")
+@click.option(
+    "--out", type=click.Path(path_type=Path, file_okay=False), help="Folder for the run. [default: runs/NAME]"
+)
+@set_option
+@resume_option
+@json_option
+def train(config: str, out: Path | None, overrides: tuple[str, ...], resume: bool, as_json: bool) -> None:
+    """Train from CONFIG: a shipped configuration (streets, camvid, cityscapes) or a YAML file."""
+    from training.pipeline import Pipeline
+    from training.settings import load_settings
+
+    settings = load_settings(config, overrides)
+    report = Pipeline(settings, out or Path("runs") / settings.name, resume=resume, warn=_warn).run()
+    _print(report, as_json, _pipeline_lines(report))
+
+
+@main.command()
+@click.option("--model", required=True, type=click.Path(path_type=Path), help="The exported ONNX file.")
+@click.option("--dataset", required=True, help="A shipped configuration's name, or a YAML file: its data set is read.")
+@click.option("--split", default="val", show_default=True)
+@set_option
+@json_option
+def evaluate(model: Path, dataset: str, split: str, overrides: tuple[str, ...], as_json: bool) -> None:
+    """Score an exported model on a labelled split, through the same code that serves it."""
+    from training.datasets import open_dataset
+    from training.evaluation.evaluate import evaluate_model
+    from training.settings import load_settings
+
+    settings = load_settings(dataset, overrides)
+    labelled, limit = open_dataset(settings.dataset, split), settings.dataset.limit
+    if limit is not None and limit < len(labelled):
+        _warn(f"dataset.limit={limit}: {limit} of the {len(labelled)} frames of '{split}' are scored")
+    scores = evaluate_model(model, labelled, limit)
+    lines = [f"{name:<16} {_percent(value)}" for name, value in scores["iou"].items()]
+    lines += [f"{'mean, class':<16} {_percent(scores['miou_class'])}"]
+    lines += [f"{'mean, category':<16} {_percent(scores['miou_category'])}   ({scores['frames']} frames)"]
+    _print(scores, as_json, ["IoU, %", *lines])
+
+
+@main.command()
+@click.argument("run", type=click.Path(path_type=Path, file_okay=False))
+@click.option("--round", "number", type=click.IntRange(min=0), help="Which round's network. [default: the last]")
+@click.option("--out", required=True, type=click.Path(path_type=Path, dir_okay=False), help="The ONNX file to write.")
+@json_option
+def export(run: Path, number: int | None, out: Path, as_json: bool) -> None:
+    """Export a network of RUN, a folder that `train` made, as a verified ONNX file."""
+    from training.pipeline import Pipeline
+    from training.settings import read_settings
+
+    settings = read_settings(run / "settings.yaml").model_copy(update={"pixels": str(run / "pixels.yaml")})
+    pipeline = Pipeline(settings, run, resume=True, warn=_warn)
+    report = pipeline.export(out, number)
+    _print(report, as_json, [f"{key:<16} {value}" for key, value in report.items()])
+
+
+for _command in serving_commands.COMMANDS:
+    main.add_command(_command)
+_SERVING = {command.name for command in serving_commands.COMMANDS}
+
+
+def _warn(message: str) -> None:
+    click.echo(f"warning: {message}", err=True)
+
+
+def _print(report: dict[str, Any], as_json: bool, lines: Iterable[str]) -> None:
+    click.echo(json.dumps(report) if as_json else "\n".join(lines))
+
+
+def _percent(fraction: float | None) -> str:
+    return "    -" if fraction is None else f"{100 * fraction:5.1f}"
+
+
+def _pipeline_lines(report: dict[str, Any]) -> list[str]:
+    """Lay out the results that a person compares, in percent."""
+    rows = [("floor: the bands alone", report["floor_miou"], None)]
+    for number, (pseudo, miou, category) in enumerate(
+        zip(report["pseudo_miou"], report["miou_class"], report["miou_category"], strict=True)
+    ):
+        rows.append((f"round {number}: pseudo labels (training split)", pseudo, None))
+        rows.append((f"round {number}: network", miou, category))
+    rows.append(("ceiling: best label of each superpixel", report["ceiling_miou"], None))
+    table = [f"{'mean IoU, %':<44} class  category"]
+    table += [f"{name:<44} {_percent(miou)}     {_percent(category)}" for name, miou, category in rows]
+    return [
+        *table,
+        "",
+        f"model     {report['onnx']}",
+        f"pictures  {report['out']}/round_{len(report['miou_class']) - 1}/evaluation",
+        f"MLflow    mlflow ui --backend-store-uri {report['mlflow_uri']}   (run {report['mlflow_run_id']})",
+    ]
+
+
+def _demo_lines(report: dict[str, Any]) -> list[str]:
+    return [
+        f"served    {report['frames_served']} frames; {100 * report['mask_agreement']:.2f} % of the pixels are as the "
+        f"model answers directly; see {report['pictures']}",
+        f"seconds   {report['seconds']:.0f}",
+    ]
+
+
+if __name__ == "__main__":
+    main()

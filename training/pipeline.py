@@ -1,0 +1,299 @@
+"""The stages in order: features, then for each round pseudo labels, network, evaluation; at the end the export.
+
+Each stage has a folder, and a `done.json` in it once it is complete; files in it appear whole or not at all. So a
+pipeline that was killed at any point resumes: complete stages are not run again, and nothing half-written is read.
+"""
+
+import json
+import time
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from torchvision import models
+from tqdm import tqdm
+
+from serving.errors import InputError
+from serving.files import whole_file
+from serving.frames import encode_png, resize_frame
+from serving.metadata import ClassDescription, DatasetDescription, ModelMetadata
+from training.annotations.pixels import check_pixels, load_pixels
+from training.datasets import evenly_spaced, open_dataset
+from training.evaluation.figures import panel, save_png
+from training.evaluation.metrics import ConfusionMatrix, band_prior_labels, region_oracle
+from training.export import export_onnx
+from training.features.cam import load_classifier
+from training.features.extraction import extract_features
+from training.features.regions import RegionFeatures
+from training.features.superpixels import superpixels
+from training.pseudo_labels.labelling import initial_labels, iterated_labels, represent_classes
+from training.run_folder import Result, RunFolder, write_json
+from training.segmentation.checkpoints import load_network, save_network
+from training.segmentation.networks import DeepLabMobileNetV2
+from training.segmentation.prediction import predict
+from training.segmentation.trainer import train
+from training.settings import Settings
+from training.tracking import Tracker
+
+FIGURES = 4
+"""Frames that are drawn for each round."""
+VERIFIED_FRAMES = 8
+"""Frames on which the export is verified."""
+
+
+class Pipeline:
+    """One data set, one pixel file, one folder.
+
+    Parameters
+    ----------
+    settings
+        Everything that the results depend on.
+    out
+        The folder for all that is made.
+    resume
+        Go on with what an earlier run left in `out`.
+    warn
+        Takes warnings for a person, such as an annotated pixel that disagrees with the truth.
+
+    Raises
+    ------
+    InputError
+        If `out` holds a run and `resume` is not set, or holds one with other settings; if the pixel file or the data
+        set is wrong.
+    """
+
+    def __init__(self, settings: Settings, out: Path, *, resume: bool, warn: Callable[[str], None]) -> None:
+        self.settings = settings
+        self.out = out
+        self.train_set = open_dataset(settings.dataset, settings.dataset.train)
+        self.evaluation_set = open_dataset(settings.dataset, settings.dataset.evaluation)
+        self.taxonomy = self.train_set.taxonomy
+        self.pixels = load_pixels(settings.pixels, self.taxonomy, settings.dataset.name)
+        self.frame_ids = evenly_spaced(self.train_set.frame_ids, settings.dataset.limit)
+        for warning in check_pixels(self.pixels, self.train_set, settings.pixels):
+            warn(warning)
+        self.network()  # wrong weights are told before the folder is claimed
+        self.folder = RunFolder(out, settings, self.pixels, self.train_set.digest(), resume=resume)
+        self.tracker = Tracker(self.folder.state.tracking_uri, settings.tracking.experiment)
+
+    def run(self) -> Result:
+        """Run what is not complete yet; return the report, which is also `report.json` in the folder."""
+        began = time.monotonic()
+        with self.tracker.pipeline(self.settings.name, self.folder.state.key) as run_id:
+            write_json(self.out / "mlflow.json", {"run_id": run_id, "uri": self.folder.state.tracking_uri})
+            self._describe()
+            self._stage("features", self._extract)
+            bounds = self._stage("bounds", self._bounds)
+            pseudo, rounds = [], []
+            for number in range(self.settings.training.rounds):
+                pseudo.append(self._stage(f"round_{number}/pseudo_labels", partial(self._label, number)))
+                self._stage(f"round_{number}/network", partial(self._train, number))
+                rounds.append(self._stage(f"round_{number}/evaluation", partial(self._evaluate, number)))
+            export = self._stage("model_store", self._export)
+        report = {
+            "name": self.settings.name,
+            "seconds": round(time.monotonic() - began, 1),
+            **bounds,
+            "pseudo_precision": pseudo[0].get("pseudo/precision"),
+            "pseudo_recall": pseudo[0].get("pseudo/recall"),
+            "pseudo_coverage": pseudo[0].get("pseudo/coverage"),
+            "pseudo_miou": [metrics.get("pseudo/miou_class") for metrics in pseudo],
+            "miou_class": [metrics.get("val/miou_class") for metrics in rounds],
+            "miou_category": [metrics.get("val/miou_category") for metrics in rounds],
+            **export,
+            "mlflow_run_id": run_id,
+            "mlflow_uri": self.folder.state.tracking_uri,
+            "out": str(self.out),
+        }
+        write_json(self.out / "report.json", report)
+        return report
+
+    def features(self, frame_id: str) -> RegionFeatures:
+        """Return a training frame's features, which the first stage has written."""
+        return RegionFeatures.load(self.folder.features(frame_id))
+
+    def pseudo_labels(self, number: int, frame_id: str) -> NDArray[np.uint8]:
+        """Return a training frame's pseudo labels of a round, uint8 [H, W]."""
+        return np.asarray(Image.open(self.folder.pseudo_labels(number, frame_id)))
+
+    def network(self, number: int | None = None) -> DeepLabMobileNetV2:
+        """Return the network as a round left it, or for None as it starts: with the classifier's weights."""
+        cam = self.settings.cam
+        if number is None or cam.weights == "embedded":
+            classifier = load_classifier(cam)
+        else:
+            classifier = models.get_model(cam.network)
+        if not isinstance(classifier, models.MobileNetV2):
+            raise InputError(f"cam.network: the segmentation network starts from a mobilenet_v2, not a {cam.network}")
+        network = DeepLabMobileNetV2(
+            classifier,
+            len(self.taxonomy.classes),
+            output_stride=self.settings.network.output_stride,
+            aspp_rates=self.settings.network.aspp_rates,
+            seed=self.settings.seed,
+        )
+        if number is not None:
+            load_network(network, self.folder.network(number))
+        return network.to("cuda" if torch.cuda.is_available() else "cpu")
+
+    def export(self, path: Path, number: int | None = None) -> Result:
+        """Write a trained network as a verified ONNX file.
+
+        Parameters
+        ----------
+        path
+            The file to write.
+        number
+            The round; None takes the last one.
+
+        Raises
+        ------
+        InputError
+            If that round is not complete.
+        """
+        number = self.settings.training.rounds - 1 if number is None else number
+        metrics = self.folder.result(f"round_{number}/evaluation")
+        if metrics is None:
+            raise InputError(f"{self.out}: round {number} is not complete; go on with `onepixel train --resume`")
+        size = self.settings.network.input_size
+        metadata = ModelMetadata(
+            classes=tuple(
+                ClassDescription(id=i, name=info.name, category=info.category, colour=info.colour)
+                for i, info in enumerate(self.taxonomy.classes)
+            ),
+            input_size=size,
+            mlflow_run_id=json.loads((self.out / "mlflow.json").read_text())["run_id"],
+            dataset=DatasetDescription(name=self.settings.dataset.name, digest=self.folder.state.dataset_digest),
+            pixels_digest=self.pixels.digest(),
+            metrics=metrics,
+            precision="fp32",
+        )
+        frames = [
+            np.asarray(resize_frame(self.train_set.frame(frame_id), *size))
+            for frame_id in evenly_spaced(self.frame_ids, VERIFIED_FRAMES)
+        ]
+        path.parent.mkdir(parents=True, exist_ok=True)
+        result = export_onnx(self.network(number).cpu(), metadata, path, frames)
+        return {"onnx": str(path), "onnx_digest": result.digest, "onnx_agreement": result.agreement}
+
+    # The stages. Each takes its folder and returns what `done.json` keeps.
+
+    def _extract(self, folder: Path) -> Result:
+        frame_ids = list(dict.fromkeys([*self.frame_ids, *self.pixels.frame_ids]))
+        extract_features(self.settings, frame_ids, folder)
+        return {"frames": len(frame_ids)}
+
+    def _bounds(self, _folder: Path) -> Result:
+        """Measure the floor, the bands alone, and the ceiling, an oracle that labels each superpixel as a whole."""
+        if not self.evaluation_set.has_labels:
+            return {"floor_miou": None, "ceiling_miou": None}
+        floor, ceiling = ConfusionMatrix(self.taxonomy), ConfusionMatrix(self.taxonomy)
+        for frame_id in tqdm(self.evaluation_set.frame_ids, desc="floor and ceiling", unit="frame"):
+            truth = self.evaluation_set.labels(frame_id)
+            floor.update(truth, band_prior_labels(self.taxonomy, truth.shape))
+            regions = superpixels(self.evaluation_set.frame(frame_id), self.settings.superpixels)
+            ceiling.update(truth, region_oracle(regions, truth))
+        return self._log({"floor_miou": floor.miou_class(), "ceiling_miou": ceiling.miou_class()}, 0)
+
+    def _label(self, number: int, folder: Path) -> Result:
+        if number == 0:
+            representations = represent_classes(self.pixels, self.features, self.taxonomy, self.settings.representation)
+            labelled = initial_labels(
+                self.frame_ids, self.features, representations, self.taxonomy, self.settings.pseudo_labels
+            )
+        else:
+            labelled = self._relabelled(number - 1)
+        confusion = ConfusionMatrix(self.taxonomy)
+        for frame_id, region_labels in tqdm(
+            labelled, total=len(self.frame_ids), desc=f"round {number}: pseudo labels", unit="frame"
+        ):
+            labels = region_labels[RegionFeatures.load_labels(self.folder.features(frame_id))]
+            with whole_file(folder / f"{frame_id}.png") as temporary:
+                temporary.write_bytes(encode_png(labels))
+            if self.train_set.has_labels:
+                confusion.update(self.train_set.labels(frame_id), labels)
+        return self._log(confusion.pseudo_label_metrics() if self.train_set.has_labels else {}, number)
+
+    def _relabelled(self, number: int) -> Iterator[tuple[str, NDArray[np.uint8]]]:
+        network = self.network(number)
+        for frame_id in self.frame_ids:
+            prediction = predict(network, self.train_set.frame(frame_id), self.settings.network.input_size)
+            features = self.features(frame_id)
+            yield frame_id, iterated_labels(features, prediction.class_ids, self.taxonomy, self.settings.pseudo_labels)
+
+    def _train(self, number: int, folder: Path) -> Result:
+        """Train on a round's pseudo labels, from the round before where there is one."""
+        network = self.network(number - 1 if number else None)
+        losses = train(
+            network,
+            lambda frame_id: (self.train_set.frame(frame_id), self.pseudo_labels(number, frame_id)),
+            self.frame_ids,
+            self.settings.training,
+            seed=self.settings.seed,
+            round_number=number,
+            checkpoint=folder / "checkpoint.safetensors",
+            resume=True,
+        )
+        save_network(network, self.folder.network(number))
+        means = {update: float(losses[update : update + 10].mean()) for update in range(0, len(losses), 10)}
+        self.tracker.curve("train/loss", means)
+        return {"updates": len(losses), "loss": float(losses[-10:].mean())}
+
+    def _evaluate(self, number: int, folder: Path) -> Result:
+        network = self.network(number)
+        size = self.settings.network.input_size
+        confusion = ConfusionMatrix(self.taxonomy)
+        if self.evaluation_set.has_labels:
+            for frame_id in tqdm(self.evaluation_set.frame_ids, desc=f"round {number}: evaluation", unit="frame"):
+                prediction = predict(network, self.evaluation_set.frame(frame_id), size)
+                confusion.update(self.evaluation_set.labels(frame_id), prediction.class_ids)
+        for frame_id in evenly_spaced(self.frame_ids, FIGURES):
+            frame = self.train_set.frame(frame_id)
+            masks = {
+                "pseudo label": self.pseudo_labels(number, frame_id),
+                "prediction": predict(network, frame, size).class_ids,
+            }
+            if self.train_set.has_labels:
+                masks["truth"] = self.train_set.labels(frame_id)
+            picture = panel(frame, masks, self.taxonomy, frame_id)
+            save_png(picture, folder / f"{frame_id}.png")
+            self.tracker.figure(picture, frame_id)
+        return self._log(confusion.network_metrics() if self.evaluation_set.has_labels else {}, number)
+
+    def _export(self, folder: Path) -> Result:
+        result = self.export(folder / self.settings.name / "1" / "model.onnx")
+        frame = resize_frame(self.train_set.frame(self.frame_ids[0]), *self.settings.network.input_size)
+        uri = self.tracker.model(Path(result["onnx"]), np.asarray(frame))
+        self.tracker.metrics({"export/agreement": result["onnx_agreement"]}, 0)
+        return result | {"mlflow_model": uri}
+
+    # What holds the stages together.
+
+    def _stage(self, name: str, work: Callable[[Path], Result]) -> Result:
+        result = self.folder.result(name)
+        if result is None:
+            path = self.out / name
+            path.mkdir(parents=True, exist_ok=True)
+            with self.tracker.stage(name):
+                result = work(path)
+            self.folder.complete(name, result)
+        return result
+
+    def _log(self, metrics: dict[str, float], step: int) -> dict[str, float]:
+        self.tracker.metrics(metrics, step)
+        return metrics
+
+    def _describe(self) -> None:
+        self.tracker.describe(
+            self.settings.model_dump(mode="json"),
+            {
+                "onepixel.dataset": self.settings.dataset.name,
+                "onepixel.dataset_digest": self.folder.state.dataset_digest,
+                "onepixel.pixels_digest": self.pixels.digest(),
+            },
+            [self.out / "settings.yaml", self.out / "pixels.yaml"],
+        )

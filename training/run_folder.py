@@ -1,0 +1,127 @@
+"""The folder of one pipeline: what it was started with, which of its stages are complete, and where things lie.
+
+settings.yaml, pixels.yaml   what it was started with
+state.json                   written last when a pipeline starts: a folder without it is nobody's
+features/ID.npz              RegionFeatures of the training frames
+round_N/pseudo_labels/ID.png, round_N/network/, round_N/evaluation/
+model_store/NAME/1/model.onnx
+<stage>/done.json            the stage is complete; holds its result
+"""
+
+import json
+import uuid
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import BaseModel, ConfigDict
+
+from serving.errors import InputError
+from serving.files import whole_file
+from training.annotations.pixels import PixelFile
+from training.settings import Settings, read_settings
+from training.tracking import tracking_uri
+
+FREE_SETTINGS = {"workers", "pixels"}
+"""Settings that may change when a pipeline resumes: the results do not depend on the workers, and of the pixel file
+the content is compared, not the name."""
+
+Result = dict[str, Any]
+
+
+class State(BaseModel):
+    """What a pipeline decides once, when it starts."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    key: str
+    """Stands for the pipeline in MLflow."""
+    tracking_uri: str
+    """Where it is tracked."""
+    dataset_digest: str
+    """sha256 of the manifest of training frames."""
+
+
+class RunFolder:
+    """The folder of a pipeline, claimed by it.
+
+    Parameters
+    ----------
+    path
+        The folder; made where it is missing.
+    settings, pixels, dataset_digest
+        What the pipeline runs on. They must be those that the folder was claimed with.
+    resume
+        Go on with what is there; else there must be nothing.
+
+    Raises
+    ------
+    InputError
+        If the folder is another pipeline's, or `resume` is not set and it is claimed.
+    """
+
+    def __init__(self, path: Path, settings: Settings, pixels: PixelFile, dataset_digest: str, *, resume: bool) -> None:
+        self.path = path
+        if not (path / "state.json").exists():
+            write_yaml(path / "settings.yaml", settings.model_dump(mode="json"))
+            write_yaml(path / "pixels.yaml", pixels.model_dump())
+            self.state = State(
+                key=uuid.uuid4().hex,
+                tracking_uri=tracking_uri(settings.tracking, path),
+                dataset_digest=dataset_digest,
+            )
+            write_json(path / "state.json", self.state.model_dump())
+            return
+        if not resume:
+            raise InputError(f"--out {path} holds a run: add --resume to go on with it, or take another folder")
+        self.state = State.model_validate_json((path / "state.json").read_text())
+        before = read_settings(path / "settings.yaml")
+        changed = _first_difference(before.model_dump(), settings.model_dump())
+        if changed:
+            raise InputError(f"--resume: {changed} differs from {path}/settings.yaml; take another --out")
+        if yaml.safe_load((path / "pixels.yaml").read_text()) != pixels.model_dump():
+            raise InputError(f"--resume: {settings.pixels} differs from {path}/pixels.yaml; take another --out")
+        if dataset_digest != self.state.dataset_digest:
+            raise InputError(f"--resume: the training frames are not those that {path} was started with")
+
+    def result(self, stage: str) -> Result | None:
+        """Return a stage's result, or None where it is not complete."""
+        done = self.path / stage / "done.json"
+        return json.loads(done.read_text()) if done.exists() else None
+
+    def complete(self, stage: str, result: Result) -> None:
+        """Mark a stage as complete."""
+        write_json(self.path / stage / "done.json", result)
+
+    def features(self, frame_id: str) -> Path:
+        """Where a training frame's features lie."""
+        return self.path / "features" / f"{frame_id}.npz"
+
+    def pseudo_labels(self, number: int, frame_id: str) -> Path:
+        """Where a training frame's pseudo labels of a round lie."""
+        return self.path / f"round_{number}" / "pseudo_labels" / f"{frame_id}.png"
+
+    def network(self, number: int) -> Path:
+        """Where the weights that a round ended with lie."""
+        return self.path / f"round_{number}" / "network" / "network.safetensors"
+
+
+def write_json(path: Path, content: Result) -> None:
+    """Write a JSON file that appears whole or not at all."""
+    with whole_file(path) as temporary:
+        temporary.write_text(json.dumps(content, indent=2, allow_nan=False) + "\n")
+
+
+def write_yaml(path: Path, content: Result) -> None:
+    """Write a YAML file that appears whole or not at all."""
+    with whole_file(path) as temporary:
+        temporary.write_text(yaml.safe_dump(content, sort_keys=False))
+
+
+def _first_difference(before: Result, now: Result, prefix: str = "") -> str | None:
+    """Return the first key, with dots, whose values differ and matter; None where none does."""
+    for key, value in now.items():
+        if prefix + key in FREE_SETTINGS or value == before[key]:
+            continue
+        return _first_difference(before[key], value, f"{key}.") if isinstance(value, dict) else prefix + key
+    return None
