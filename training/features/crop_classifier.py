@@ -29,6 +29,7 @@ from torchvision.models import mobilenet_v2
 from tqdm import tqdm
 
 from training.datasets.crops import CROP_CLASSES, object_crop
+from training.segmentation.networks import DEVIATION, MEAN
 
 WIDTH = 0.5
 """Width multiplier: 0.75 million parameters, 1.5 MB in half precision."""
@@ -44,8 +45,6 @@ HELD_OUT_SEED = 1 << 20
 HELD_OUT_CROPS = 1060
 """Twenty of each class."""
 MAXIMUM_BYTES = 4 << 20
-MEAN = (0.485, 0.456, 0.406)
-DEVIATION = (0.229, 0.224, 0.225)
 
 
 @dataclass(frozen=True)
