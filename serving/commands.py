@@ -117,7 +117,7 @@ def segment(source: Path, address: str, out: Path, as_json: bool) -> None:
         info = client.model_info()
         total, results = _plan(client, source, out)
         try:
-            for result in tqdm(results, total=total, unit="frame", delay=2):
+            for result in tqdm(results, total=total, unit="frame", delay=2, disable=None):
                 frames += 1
                 if result.failure is not None:
                     failures.append({"name": result.name, "failure": result.failure})

@@ -1,9 +1,9 @@
 """The gRPC server: a model, its queue, the services, and their limits.
 
 Synchronous grpcio, measured against grpc.aio with an executor by `python -m serving.benchmarks.transport`: CPU per
-frame over the bare loop's, on a trivial model on two busy cores, one client and four calls at once, in two runs:
-synchronous 1.32 / 1.14 and 1.21 / 1.25, asynchronous 1.31 / 1.21 and 1.30 / 1.26, this server 1.38 / 1.29 and
-1.29 / 1.19. So asyncio buys nothing, and its event loop would be one more thread between a frame and its thread.
+frame over the bare loop's, on a trivial model on two idle cores, one client / four calls at once: synchronous
+1.24 / 1.24, asynchronous 1.33 / 1.29, this server 1.35 / 1.26. So asyncio costs more, and its event loop would be one
+more thread between a frame and its thread.
 Binds to loopback unless told otherwise, in the clear.
 """
 

@@ -4,6 +4,7 @@ Only click is imported here; each command imports what it needs when it runs.
 """
 
 import json
+import sys
 from collections.abc import Iterable
 from importlib.metadata import version
 from pathlib import Path
@@ -13,6 +14,7 @@ import click
 
 from serving import commands as serving_commands
 from serving.cli_support import CommandGroup, json_option
+from serving.errors import InputError
 
 set_option = click.option(
     "--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Override a setting, such as dataset.root=DIR."
@@ -50,10 +52,12 @@ def main() -> None:
 @json_option
 def demo(out: Path, overrides: tuple[str, ...], resume: bool, as_json: bool) -> None:
     """Run all of it on procedural streets: pixels, pseudo labels, training, MLflow, ONNX, server, masks."""
-    from training.demo import run_demo
     from training.settings import load_settings
 
-    report = run_demo(load_settings("streets", overrides), out, resume=resume, warn=_warn)
+    settings = load_settings("streets", overrides)
+    from training.demo import run_demo
+
+    report = run_demo(settings, out, resume=resume, warn=_warn)
     _print(report, as_json, _pipeline_lines(report) + _demo_lines(report))
 
 
@@ -67,10 +71,11 @@ def demo(out: Path, overrides: tuple[str, ...], resume: bool, as_json: bool) -> 
 @json_option
 def train(config: str, out: Path | None, overrides: tuple[str, ...], resume: bool, as_json: bool) -> None:
     """Train from CONFIG: a shipped configuration (streets, camvid, cityscapes) or a YAML file."""
-    from training.pipeline import Pipeline
     from training.settings import load_settings
 
-    settings = load_settings(config, overrides)
+    settings = load_settings(config, overrides)  # a mistake is told before the heavy imports
+    from training.pipeline import Pipeline
+
     report = Pipeline(settings, out or Path("runs") / settings.name, resume=resume, warn=_warn).run()
     _print(report, as_json, _pipeline_lines(report))
 
@@ -108,6 +113,8 @@ def export(run: Path, number: int | None, out: Path, as_json: bool) -> None:
     from training.pipeline import Pipeline
     from training.settings import read_settings
 
+    if not (run / "state.json").exists():
+        raise InputError(f"RUN {run}: holds no run; give a folder that `onepixel train` made")
     settings = read_settings(run / "settings.yaml").model_copy(update={"pixels": str(run / "pixels.yaml")})
     pipeline = Pipeline(settings, run, resume=True, warn=_warn)
     report = pipeline.export(out, number)
@@ -146,8 +153,9 @@ def _pipeline_lines(report: dict[str, Any]) -> list[str]:
         *table,
         "",
         f"model     {report['onnx']}",
-        f"pictures  {report['out']}/round_{len(report['miou_class']) - 1}/evaluation",
-        f"MLflow    mlflow ui --backend-store-uri {report['mlflow_uri']}   (run {report['mlflow_run_id']})",
+        f"pictures  training frames in {report['out']}/round_{len(report['miou_class']) - 1}/evaluation",
+        f"MLflow    {Path(sys.executable).with_name('mlflow')} ui --backend-store-uri {report['mlflow_uri']}",
+        f"          run {report['mlflow_run_id']}",
     ]
 
 

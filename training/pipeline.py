@@ -77,7 +77,7 @@ class Pipeline:
         for warning in check_pixels(self.pixels, self.train_set, settings.pixels):
             warn(warning)
         self.network()  # wrong weights are told before the folder is claimed
-        self.folder = RunFolder(out, settings, self.pixels, self.train_set.digest(), resume=resume)
+        self.folder = RunFolder(out, settings, self.pixels, self.train_set.digest, resume=resume)
         self.tracker = Tracker(self.folder.state.tracking_uri, settings.tracking.experiment)
 
     def run(self) -> Result:
@@ -153,9 +153,12 @@ class Pipeline:
         Raises
         ------
         InputError
-            If that round is not complete.
+            If there is no such round, or it is not complete.
         """
-        number = self.settings.training.rounds - 1 if number is None else number
+        last = self.settings.training.rounds - 1
+        number = last if number is None else number
+        if number > last:
+            raise InputError(f"--round {number}: the run has rounds 0 to {last}")
         metrics = self.folder.result(f"round_{number}/evaluation")
         if metrics is None:
             raise InputError(f"{self.out}: round {number} is not complete; go on with `onepixel train --resume`")
@@ -192,7 +195,7 @@ class Pipeline:
         if not self.evaluation_set.has_labels:
             return {"floor_miou": None, "ceiling_miou": None}
         floor, ceiling = ConfusionMatrix(self.taxonomy), ConfusionMatrix(self.taxonomy)
-        for frame_id in tqdm(self.evaluation_set.frame_ids, desc="floor and ceiling", unit="frame"):
+        for frame_id in tqdm(self.evaluation_set.frame_ids, desc="floor and ceiling", unit="frame", disable=None):
             truth = self.evaluation_set.labels(frame_id)
             floor.update(truth, band_prior_labels(self.taxonomy, truth.shape))
             regions = superpixels(self.evaluation_set.frame(frame_id), self.settings.superpixels)
@@ -209,7 +212,7 @@ class Pipeline:
             labelled = self._relabelled(number - 1)
         confusion = ConfusionMatrix(self.taxonomy)
         for frame_id, region_labels in tqdm(
-            labelled, total=len(self.frame_ids), desc=f"round {number}: pseudo labels", unit="frame"
+            labelled, total=len(self.frame_ids), desc=f"round {number}: pseudo labels", unit="frame", disable=None
         ):
             labels = region_labels[RegionFeatures.load_labels(self.folder.features(frame_id))]
             with whole_file(folder / f"{frame_id}.png") as temporary:
@@ -248,7 +251,9 @@ class Pipeline:
         size = self.settings.network.input_size
         confusion = ConfusionMatrix(self.taxonomy)
         if self.evaluation_set.has_labels:
-            for frame_id in tqdm(self.evaluation_set.frame_ids, desc=f"round {number}: evaluation", unit="frame"):
+            for frame_id in tqdm(
+                self.evaluation_set.frame_ids, desc=f"round {number}: evaluation", unit="frame", disable=None
+            ):
                 prediction = predict(network, self.evaluation_set.frame(frame_id), size)
                 confusion.update(self.evaluation_set.labels(frame_id), prediction.class_ids)
         for frame_id in evenly_spaced(self.frame_ids, FIGURES):

@@ -10,6 +10,7 @@ model_store/NAME/1/model.onnx
 
 import json
 import uuid
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -50,7 +51,8 @@ class RunFolder:
     path
         The folder; made where it is missing.
     settings, pixels, dataset_digest
-        What the pipeline runs on. They must be those that the folder was claimed with.
+        What the pipeline runs on; the digest is asked for last, since it reads every frame. They must be those that
+        the folder was claimed with.
     resume
         Go on with what is there; else there must be nothing.
 
@@ -60,7 +62,9 @@ class RunFolder:
         If the folder is another pipeline's, or `resume` is not set and it is claimed.
     """
 
-    def __init__(self, path: Path, settings: Settings, pixels: PixelFile, dataset_digest: str, *, resume: bool) -> None:
+    def __init__(
+        self, path: Path, settings: Settings, pixels: PixelFile, dataset_digest: Callable[[], str], *, resume: bool
+    ) -> None:
         self.path = path
         if not (path / "state.json").exists():
             write_yaml(path / "settings.yaml", settings.model_dump(mode="json"))
@@ -68,7 +72,7 @@ class RunFolder:
             self.state = State(
                 key=uuid.uuid4().hex,
                 tracking_uri=tracking_uri(settings.tracking, path),
-                dataset_digest=dataset_digest,
+                dataset_digest=dataset_digest(),
             )
             write_json(path / "state.json", self.state.model_dump())
             return
@@ -78,10 +82,10 @@ class RunFolder:
         before = read_settings(path / "settings.yaml")
         changed = _first_difference(before.model_dump(), settings.model_dump())
         if changed:
-            raise InputError(f"--resume: {changed} differs from {path}/settings.yaml; take another --out")
+            raise InputError(f"--resume: {changed} than in {path}/settings.yaml; take another --out")
         if yaml.safe_load((path / "pixels.yaml").read_text()) != pixels.model_dump():
             raise InputError(f"--resume: {settings.pixels} differs from {path}/pixels.yaml; take another --out")
-        if dataset_digest != self.state.dataset_digest:
+        if dataset_digest() != self.state.dataset_digest:
             raise InputError(f"--resume: the training frames are not those that {path} was started with")
 
     def result(self, stage: str) -> Result | None:
@@ -119,9 +123,11 @@ def write_yaml(path: Path, content: Result) -> None:
 
 
 def _first_difference(before: Result, now: Result, prefix: str = "") -> str | None:
-    """Return the first key, with dots, whose values differ and matter; None where none does."""
+    """Say of the first key, with dots, whose values differ and matter what is other; None where none does."""
     for key, value in now.items():
         if prefix + key in FREE_SETTINGS or value == before[key]:
             continue
-        return _first_difference(before[key], value, f"{key}.") if isinstance(value, dict) else prefix + key
+        if isinstance(value, dict):
+            return _first_difference(before[key], value, f"{key}.")
+        return f"{prefix}{key} is {value}, other ({before[key]})"
     return None

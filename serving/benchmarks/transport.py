@@ -190,7 +190,7 @@ def measure(rounds: int, calls: int) -> dict[str, dict[str, float]]:
             pipes[kind].send(True)
             return pipes[kind].recv() - cpu, latencies, elapsed
 
-        for number in tqdm(range(rounds + 1), desc="rounds"):
+        for number in tqdm(range(rounds + 1), desc="rounds", disable=None):
             for kind in KINDS[number % 4 :] + KINDS[: number % 4]:
                 if kind == "bare":
                     pipes[kind].send(calls)

@@ -149,7 +149,7 @@ def test_any_round_can_be_exported(finished, tmp_path):
     export = pipeline.export(tmp_path / "first.onnx", 0)
     assert Model.load(tmp_path / "first.onnx").metadata.metrics["val/miou_class"] == report["miou_class"][0]
     assert export["onnx_digest"] != report["onnx_digest"]
-    with pytest.raises(InputError, match="round 2 is not complete"):
+    with pytest.raises(InputError, match="--round 2: the run has rounds 0 to 1"):
         pipeline.export(tmp_path / "third.onnx", 2)
 
 
@@ -157,7 +157,7 @@ def test_a_folder_with_a_run_is_neither_overwritten_nor_mixed(finished, override
     _, _, out = finished
     with pytest.raises(InputError, match="holds a run: add --resume"):
         make_pipeline(overrides, out)
-    with pytest.raises(InputError, match=r"--resume: training\.updates differs"):
+    with pytest.raises(InputError, match=r"--resume: training\.updates is 7, other \(6\)"):
         make_pipeline([*overrides, "training.updates=7"], out, resume=True)
     make_pipeline([*overrides, "workers=2"], out, resume=True)
 
@@ -215,7 +215,12 @@ KILLS = {
 """Stage to the file whose appearance says that it is under way."""
 
 
-def test_a_run_that_is_killed_in_every_stage_resumes_to_the_same(finished, overrides, tmp_path):
+@pytest.mark.parametrize(
+    "stages",
+    [["features", "the second training"], pytest.param(list(KILLS), marks=pytest.mark.slow)],
+    ids=["two stages", "every stage"],
+)
+def test_a_run_that_is_killed_resumes_to_the_same(finished, overrides, tmp_path, stages):
     _, report, expected = finished
     out = tmp_path / "run"
     options = [text for override in overrides for text in ("--set", override)]
@@ -232,7 +237,7 @@ def test_a_run_that_is_killed_in_every_stage_resumes_to_the_same(finished, overr
         *options,
     ]
     complete = {}
-    for pattern in KILLS.values():
+    for pattern in map(KILLS.__getitem__, stages):
         with (tmp_path / "log").open("ab") as log:
             process = subprocess.Popen(command + options, stdout=log, stderr=log, start_new_session=True)
         while not list(out.glob(pattern)):

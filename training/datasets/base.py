@@ -64,7 +64,7 @@ class Dataset(ABC):
     def digest(self) -> str:
         """Return the sha256, hexadecimal, of the manifest: each frame's identifier and the sha256 of its pixels."""
         manifest = hashlib.sha256()
-        for frame_id in tqdm(self.frame_ids, desc=f"digest of {self.split}", unit="frame", delay=2):
+        for frame_id in tqdm(self.frame_ids, desc=f"digest of {self.split}", unit="frame", delay=2, disable=None):
             content = self.encoded(frame_id)
             if content is None:
                 content = self.frame(frame_id).tobytes()

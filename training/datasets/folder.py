@@ -38,7 +38,10 @@ class Folder(FileDataset):
         if not (root / split).is_dir():
             if any(root.glob("*/images")):
                 splits = ", ".join(sorted(path.parent.name for path in root.glob("*/images")))
-                raise InputError(f"{root / split}: no such folder, so no split '{split}'; there are: {splits}")
+                raise InputError(
+                    f"{root / split}: no such folder, so no split '{split}'; there are: {splits}; "
+                    "make it, or name another: --set dataset.train=... or dataset.evaluation=..."
+                )
             super().__init__(taxonomy, split, _images(root), {}, class_ids)
             return
         images = existing_folder(root / split / "images", "a split's frames lie in <root>/<split>/images")

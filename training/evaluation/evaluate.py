@@ -45,7 +45,7 @@ def evaluate_model(path: Path, dataset: Dataset, limit: int | None = None) -> di
         raise InputError(f"--split {dataset.split}: has no labels to evaluate against")
     confusion = ConfusionMatrix(dataset.taxonomy)
     frame_ids = evenly_spaced(dataset.frame_ids, limit)
-    for frame_id in tqdm(frame_ids, desc="evaluation", unit="frame"):
+    for frame_id in tqdm(frame_ids, desc="evaluation", unit="frame", disable=None):
         confusion.update(dataset.labels(frame_id), model.segment(dataset.frame(frame_id))[0])
 
     def by_name(values: Iterable[float]) -> dict[str, float | None]:

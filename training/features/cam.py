@@ -50,8 +50,16 @@ def load_classifier(settings: CamSettings) -> nn.Module:
     if not settings.weights.endswith(".safetensors"):
         try:
             return models.get_model(settings.network, weights=settings.weights).eval()
-        except (KeyError, ValueError, OSError) as error:
-            raise InputError(f"cam.weights: torchvision cannot give '{settings.weights}': {error}") from error
+        except (KeyError, ValueError) as error:
+            names = ", ".join(models.get_model_weights(settings.network).__members__)
+            raise InputError(
+                f"cam.weights: no '{settings.weights}' of {settings.network}; there are: {names}"
+            ) from error
+        except OSError as error:
+            raise InputError(
+                f"cam.weights: torchvision could not download '{settings.weights}' ({error}); "
+                "fetch the weights elsewhere and give them as a safetensors file"
+            ) from error
     if not Path(settings.weights).is_file():
         raise InputError(
             f"cam.weights: no file {settings.weights}; give a safetensors file of torchvision's {settings.network}, "

@@ -127,7 +127,7 @@ def train_stage(network: nn.Module, stage: Stage, seed: int) -> None:
     )
     criterion = nn.CrossEntropyLoss(label_smoothing=LABEL_SMOOTHING)
     batches = _batches(seed, stage.updates * BATCH, stage.sides, painters=PAINTERS)
-    progress = tqdm(batches, total=stage.updates, unit="batch")
+    progress = tqdm(batches, total=stage.updates, unit="batch", disable=None)
     for crops, classes in progress:
         loss = criterion(network(normalise(crops)), classes)
         optimiser.zero_grad()

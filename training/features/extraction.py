@@ -34,7 +34,7 @@ def extract_features(settings: Settings, frame_ids: Sequence[str], folder: Path)
     workers = min(settings.workers or os.cpu_count() or 1, len(missing))
     with (
         ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), _start_worker, (settings, folder)) as pool,
-        tqdm(total=len(missing), desc="features", unit="frame") as progress,
+        tqdm(total=len(missing), desc="features", unit="frame", disable=None) as progress,
     ):
         try:
             for future in as_completed([pool.submit(_extract, frame_id) for frame_id in missing]):

@@ -89,7 +89,7 @@ def train(
     network.train()
     remaining = range(len(losses), settings.updates)
     description = f"round {round_number}: training"
-    with tqdm(total=settings.updates, initial=len(losses), desc=description, unit="update") as progress:
+    with tqdm(total=settings.updates, initial=len(losses), desc=description, unit="update", disable=None) as progress:
         for update, batch in zip(remaining, batches(remaining), strict=True):
             rate = poly_rate(settings, update)
             for group in optimizer.param_groups:
