@@ -27,10 +27,17 @@ from training.evaluation.figures import panel, save_png
 from training.evaluation.metrics import ConfusionMatrix, band_prior_labels, region_oracle
 from training.export import export_onnx
 from training.features.cam import load_classifier
+from training.features.embedding import EmbeddedRegions
 from training.features.extraction import extract_features
 from training.features.regions import RegionFeatures
 from training.features.superpixels import superpixels
-from training.pseudo_labels.labelling import initial_labels, iterated_labels, represent_classes
+from training.pseudo_labels.labelling import (
+    initial_labels,
+    iterated_labels,
+    represent_classes,
+    solve_graph,
+    spread_labels,
+)
 from training.run_folder import Result, RunFolder, write_json
 from training.segmentation.checkpoints import load_network, save_network
 from training.segmentation.networks import DeepLabMobileNetV2
@@ -113,8 +120,12 @@ class Pipeline:
         return report
 
     def features(self, frame_id: str) -> RegionFeatures:
-        """Return a training frame's features, which the first stage has written."""
+        """Return a training frame's features, which the first stage has written (`similarity` only)."""
         return RegionFeatures.load(self.folder.features(frame_id))
+
+    def regions(self, frame_id: str) -> EmbeddedRegions:
+        """Return a training frame's embedded regions, which the first stage has written (`propagation` only)."""
+        return EmbeddedRegions.load(self.folder.features(frame_id))
 
     def pseudo_labels(self, number: int, frame_id: str) -> NDArray[np.uint8]:
         """Return a training frame's pseudo labels of a round, uint8 [H, W]."""
@@ -203,13 +214,15 @@ class Pipeline:
         return self._log({"floor_miou": floor.miou_class(), "ceiling_miou": ceiling.miou_class()}, 0)
 
     def _label(self, number: int, folder: Path) -> Result:
-        if number == 0:
+        if number:
+            labelled = self._relabelled(number - 1)
+        elif self.settings.pseudo_labels.method == "propagation":
+            labelled = self._spread(folder / "graph.npz")
+        else:
             representations = represent_classes(self.pixels, self.features, self.taxonomy, self.settings.representation)
             labelled = initial_labels(
                 self.frame_ids, self.features, representations, self.taxonomy, self.settings.pseudo_labels
             )
-        else:
-            labelled = self._relabelled(number - 1)
         confusion = ConfusionMatrix(self.taxonomy)
         for frame_id, region_labels in tqdm(
             labelled, total=len(self.frame_ids), desc=f"round {number}: pseudo labels", unit="frame", disable=None
@@ -221,11 +234,19 @@ class Pipeline:
                 confusion.update(self.train_set.labels(frame_id), labels)
         return self._log(confusion.pseudo_label_metrics() if self.train_set.has_labels else {}, number)
 
+    def _spread(self, path: Path) -> Iterator[tuple[str, NDArray[np.uint8]]]:
+        graph = solve_graph(self.frame_ids, self.regions, self.pixels, self.taxonomy, self.settings.propagation)
+        graph.save(path)
+        for frame_id in self.frame_ids:
+            regions = self.regions(frame_id)
+            yield frame_id, spread_labels(frame_id, regions, graph, self.taxonomy, self.settings.pseudo_labels)
+
     def _relabelled(self, number: int) -> Iterator[tuple[str, NDArray[np.uint8]]]:
         network = self.network(number)
+        propagated = self.settings.pseudo_labels.method == "propagation"
         for frame_id in self.frame_ids:
             prediction = predict(network, self.train_set.frame(frame_id), self.settings.network.input_size)
-            features = self.features(frame_id)
+            features = self.regions(frame_id) if propagated else self.features(frame_id)
             yield frame_id, iterated_labels(features, prediction.class_ids, self.taxonomy, self.settings.pseudo_labels)
 
     def _train(self, number: int, folder: Path) -> Result:

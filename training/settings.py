@@ -56,12 +56,21 @@ class DatasetSettings(_Frozen):
 
 
 class SuperpixelSettings(_Frozen):
-    """SLIC on CIELAB (Achanta et al., 2012)."""
+    """How a frame is cut into superpixels."""
 
+    method: Literal["slic", "felzenszwalb"] = "slic"
+    """`slic`: compact superpixels of like size, on CIELAB (Achanta et al., 2012). `felzenszwalb`: the graph-based
+    segmentation of Felzenszwalb and Huttenlocher (2004), which keeps thin objects whole."""
     count: Annotated[int, Field(ge=4)] = 600
-    """Superpixels asked for, per frame."""
+    """Superpixels asked for, per frame (`slic` only)."""
     compactness: Annotated[float, Field(gt=0)] = 20.0
-    """Weight of position against colour."""
+    """Weight of position against colour (`slic` only)."""
+    scale: Annotated[float, Field(gt=0)] = 30.0
+    """Larger makes larger superpixels (`felzenszwalb` only)."""
+    sigma: Annotated[float, Field(ge=0)] = 0.6
+    """Deviation of the Gaussian that smooths the frame first, pixels (`felzenszwalb` only)."""
+    minimum: Annotated[int, Field(ge=1)] = 30
+    """Fewest pixels of a superpixel; smaller ones are joined to a neighbour (`felzenszwalb` only)."""
 
 
 class CamSettings(_Frozen):
@@ -87,8 +96,55 @@ class CamSettings(_Frozen):
         return self
 
 
+class PassSettings(_Frozen):
+    """One pass of the class activation network over the whole frame."""
+
+    height: Annotated[int, Field(ge=33)]
+    """Height to which the frame is resized, 32 k + 1; the width follows from the frame's shape."""
+    layers: Annotated[tuple[str, ...], Field(min_length=1)]
+    """The network's modules whose output is read, by torch's names."""
+    weights: tuple[Annotated[float, Field(gt=0)], ...]
+    """How loud each layer is in the embedding."""
+
+    @model_validator(mode="after")
+    def _fits(self) -> "PassSettings":
+        if self.height % 32 != 1:
+            raise ValueError(f"height must be 32 k + 1 (353, 705, ...), got {self.height}")
+        if len(self.weights) != len(self.layers):
+            raise ValueError(f"weights must be one per layer, {len(self.layers)}, got {len(self.weights)}")
+        return self
+
+
+class EmbeddingSettings(_Frozen):
+    """The embedding of superpixels in several layers of the class activation network (`propagation` only)."""
+
+    passes: Annotated[tuple[PassSettings, ...], Field(min_length=1)] = (
+        PassSettings(height=353, layers=("features.14.conv.0", "features.17"), weights=(1.0, 1.0)),
+        PassSettings(
+            height=705,
+            layers=("features.3", "features.6", "features.10", "features.14.conv.0", "features.17"),
+            weights=(1.0, 1.4, 1.0, 1.0, 1.0),
+        ),
+    )
+    """A coarse pass for what surrounds a region, a fine one for thin things; the layers are MobileNetV2's."""
+    output_stride: Literal[16, 32] = 16
+    """Input pixels per cell of the network's last layers."""
+    position_weight: Annotated[float, Field(ge=0)] = 0.7
+    """How loud the place in the frame is, a layer being 1."""
+    layer_dimensions: Annotated[int, Field(ge=1)] = 96
+    """Principal components that are kept of each layer."""
+    dimensions: Annotated[int, Field(ge=1)] = 112
+    """Principal components that are kept of all layers together."""
+    basis_frames: Annotated[int, Field(ge=1)] = 32
+    """Frames, evenly spaced over the split, from which the components are found."""
+
+
 class RepresentationSettings(_Frozen):
     """Optimal feature setting (paper, section 4.2)."""
+
+    features: Literal["by_kind", "semantic", "imaging"] = "by_kind"
+    """What describes a class: objects by semantics and scenes by colour and texture, or all classes alike (the paper's
+    table 2)."""
 
     object_share: Annotated[float, Field(gt=0, le=1)] = 0.01
     """Share of the annotated frame's superpixels, the most similar ones, that describe an object class."""
@@ -103,19 +159,55 @@ class RepresentationSettings(_Frozen):
 class PseudoLabelSettings(_Frozen):
     """Inference and context-location refinement (paper, sections 4.3 and 4.4)."""
 
-    preset: Literal["literal", "paper"] = "paper"
-    """`literal`: the paper's constants to the letter. `paper`: the same steps with thresholds relative to a class's
-    scores over the data set and a sharpened context."""
-    edge_scale: Annotated[float, Field(gt=0)] = 0.1
-    """Sharpens the context: E(i, j) becomes exp(-(1 - E) / edge_scale) (`paper` only; `literal` takes E as it is)."""
+    preset: Literal["literal", "paper", "best"] = "best"
+    """Which values all settings have that are not given: `configs/presets/<preset>.yaml`. `literal`: the paper's
+    constants to the letter. `paper`: the same steps with thresholds relative to each class's scores over the data set
+    and a sharpened context. `best`: propagation."""
+    method: Literal["similarity", "propagation"] = "propagation"
+    """`similarity`: the paper's sections 4.2 to 4.4, each frame by itself. `propagation`: a graph of the regions of all
+    frames (`propagation`)."""
+    thresholds: Literal["absolute", "relative"] = "relative"
+    """Whether the two thresholds are of the score itself, as in the paper, or of its deviations above the class's mean
+    over the data set (`similarity` only)."""
     object_threshold: float = 2.0
-    """An object's score must stand this many deviations above its mean over the data set (`paper` only)."""
+    """An object's refined score must reach this (`similarity` only)."""
     scene_threshold: float = -1.0
-    """Likewise for scenes (`paper` only)."""
-    literal_threshold: Fraction = 0.05
-    """The paper's threshold of a score, for both kinds (`literal` only)."""
+    """Likewise a scene's (`similarity` only)."""
+    context: bool = True
+    """Whether eq (4) refines the scores of the initial labels by the context (`similarity` only)."""
+    location: bool = True
+    """Whether the bands say where a class may stand."""
+    edge_scale: Annotated[float, Field(gt=0)] | None = 0.1
+    """Sharpens the context: E(i, j) becomes exp(-(1 - E) / edge_scale). None takes E as it is."""
     round_threshold: Fraction = 0.5
     """In later rounds a superpixel whose refined share, eq (6), is below this is ignored."""
+
+
+class PropagationSettings(_Frozen):
+    """Labels spread over a graph of the regions of all frames (`pseudo_labels.method: propagation` only)."""
+
+    graph_frames: Annotated[int, Field(ge=1)] = 500
+    """Most frames in the graph, evenly spaced over the split, the annotated ones always; the others are attached to it,
+    so that time grows linearly with the frames and memory stays."""
+    neighbours: Annotated[int, Field(ge=1)] = 24
+    """Most similar regions to which each region is joined."""
+    probes: Annotated[int, Field(ge=1)] = 16
+    """Cells of the neighbour index that are searched; more find truer neighbours and take longer."""
+    similarity_power: Annotated[float, Field(gt=0)] = 3.0
+    """Exponent of the cosine similarity of two regions."""
+    cross_frame_weight: Annotated[float, Field(gt=0)] = 6.0
+    """Weight of an edge between two frames, one within a frame being 1."""
+    contour_weight: Annotated[float, Field(ge=0)] = 0.3
+    """Weight of an edge between two regions that touch with no contour between them."""
+    contour_scale: Annotated[float, Field(gt=0)] = 0.1
+    """Edge strength at which that weight has fallen to 1/e."""
+    object_margin: Annotated[float, Field(ge=0)] = 0.4
+    """By how much an object's score must stand above every scene's, in deviations of all scores: objects cover few
+    pixels of a driving scene (paper, section 4.4), and their one pixel would claim as many regions as a scene's."""
+    tolerance: Annotated[float, Field(gt=0, lt=1)] = 0.001
+    """Residual, relative to the first, at which the scores stand."""
+    most_iterations: Annotated[int, Field(ge=1)] = 200
+    """Conjugate gradient steps at most."""
 
 
 class NetworkSettings(_Frozen):
@@ -184,8 +276,10 @@ class Settings(_Frozen):
     dataset: DatasetSettings
     superpixels: SuperpixelSettings = SuperpixelSettings()
     cam: CamSettings = CamSettings()
+    embedding: EmbeddingSettings = EmbeddingSettings()
     representation: RepresentationSettings = RepresentationSettings()
     pseudo_labels: PseudoLabelSettings = PseudoLabelSettings()
+    propagation: PropagationSettings = PropagationSettings()
     network: NetworkSettings = NetworkSettings()
     training: TrainerSettings = TrainerSettings()
     tracking: TrackingSettings = TrackingSettings()
@@ -205,7 +299,8 @@ def load_settings(config: str, overrides: Iterable[str] = ()) -> Settings:
     config
         Name of a shipped configuration (`streets`, `camvid`, `cityscapes`) or path of a YAML file.
     overrides
-        `key=value` texts; dots go into sections, values are YAML.
+        `key=value` texts; dots go into sections, values are YAML. What neither they nor the configuration give, the
+        preset does (`pseudo_labels.preset`).
 
     Returns
     -------
@@ -231,7 +326,7 @@ def load_settings(config: str, overrides: Iterable[str] = ()) -> Settings:
     for override in overrides:
         _apply(tree, override)
     _make_absolute(tree, source)
-    return _validate(tree, source)
+    return _validate(_with_preset(tree), source)
 
 
 def read_settings(path: Path) -> Settings:
@@ -243,6 +338,20 @@ def read_settings(path: Path) -> Settings:
         If there are none, they are no YAML, or they are of another version.
     """
     return _validate(_parse(_read(path), str(path)), str(path))
+
+
+def _with_preset(tree: dict[str, Any]) -> dict[str, Any]:
+    """Return the settings with the preset's values where none are given."""
+    labels = tree.get("pseudo_labels", {})
+    name = labels.get("preset", PseudoLabelSettings().preset) if isinstance(labels, dict) else None
+    shipped = files("training") / "configs" / "presets" / f"{name}.yaml"
+    if not shipped.is_file():
+        return tree  # validation says what is wrong
+    merged = dict(tree)
+    for section, values in _parse(shipped.read_text("utf-8"), f"preset '{name}'").items():
+        given = tree.get(section, {})
+        merged[section] = values | given if isinstance(given, dict) else given
+    return merged
 
 
 def _read(path: Path) -> str:

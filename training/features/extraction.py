@@ -3,24 +3,32 @@
 import multiprocessing
 import os
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
 
 import torch
+from torch import nn
 from tqdm import tqdm
 
-from training.datasets import open_dataset
-from training.datasets.base import Dataset
+from training.datasets import evenly_spaced, open_dataset
+from training.datasets.base import Dataset, Frame
 from training.features.cam import ClassActivation, load_classifier
-from training.features.regions import region_features
+from training.features.embedding import EmbeddedRegions, EmbeddingBasis, LayerPasses, embedded_regions
+from training.features.regions import RegionFeatures, region_features
+from training.features.superpixels import superpixels
 from training.settings import Settings
+
+BASIS = "basis.npz"
+"""The embedding's linear map, beside the frames' files (`propagation` only)."""
 
 
 def extract_features(settings: Settings, frame_ids: Sequence[str], folder: Path) -> None:
     """Write `<folder>/<frame id>.npz` for every training frame that has none yet.
 
-    A file appears whole or not at all, so that what an interrupted run has written is kept.
+    It holds what the labelling method takes: `RegionFeatures`, or `EmbeddedRegions` in a basis that is fitted first, on
+    frames evenly spaced over `frame_ids`. A file appears whole or not at all, so that what an interrupted run has
+    written is kept.
 
     Raises
     ------
@@ -30,7 +38,12 @@ def extract_features(settings: Settings, frame_ids: Sequence[str], folder: Path)
     missing = [frame_id for frame_id in frame_ids if not (folder / f"{frame_id}.npz").exists()]
     if not missing:
         return
-    ClassActivation(load_classifier(settings.cam))  # wrong weights are told here, not by a worker that dies of them
+    network = load_classifier(settings.cam)  # wrong weights are told here, not by a worker that dies of them
+    if settings.pseudo_labels.method == "propagation":
+        if not (folder / BASIS).exists():
+            _fit_basis(settings, network, frame_ids, folder / BASIS)
+    else:
+        ClassActivation(network)
     workers = min(settings.workers or os.cpu_count() or 1, len(missing))
     with (
         ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), _start_worker, (settings, folder)) as pool,
@@ -45,13 +58,42 @@ def extract_features(settings: Settings, frame_ids: Sequence[str], folder: Path)
             raise
 
 
+def describe_frames(settings: Settings, basis: Path) -> Callable[[Frame], RegionFeatures | EmbeddedRegions]:
+    """Return the function that describes a frame as the labelling method takes it, its networks loaded.
+
+    Parameters
+    ----------
+    settings
+        Superpixels, networks, method.
+    basis
+        The fitted embedding (`propagation` only).
+    """
+    network = load_classifier(settings.cam)
+    if settings.pseudo_labels.method == "propagation":
+        passes, fitted = LayerPasses(network, settings.embedding), EmbeddingBasis.load(basis)
+        return lambda frame: embedded_regions(frame, passes, fitted, settings.superpixels)
+    activation = ClassActivation(network)
+    return lambda frame: region_features(frame, activation, settings.superpixels, settings.cam)
+
+
+def _fit_basis(settings: Settings, network: nn.Module, frame_ids: Sequence[str], path: Path) -> None:
+    passes = LayerPasses(network, settings.embedding)
+    dataset = open_dataset(settings.dataset, settings.dataset.train)
+    samples = []
+    chosen = evenly_spaced(frame_ids, settings.embedding.basis_frames)
+    for frame_id in tqdm(chosen, desc="embedding", unit="frame", disable=None):
+        frame = dataset.frame(frame_id)
+        labels = superpixels(frame, settings.superpixels)
+        samples.append(passes.describe(frame, labels, int(labels.max()) + 1))
+    EmbeddingBasis.fit(samples, settings.embedding).save(path)
+
+
 class _Worker:
     """What a worker process keeps between frames."""
 
-    settings: Settings
     folder: Path
     dataset: Dataset
-    activation: ClassActivation
+    describe: Callable[[Frame], RegionFeatures | EmbeddedRegions]
 
 
 def _start_worker(settings: Settings, folder: Path) -> None:
@@ -59,9 +101,9 @@ def _start_worker(settings: Settings, folder: Path) -> None:
     assert parent is not None
     threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
     torch.set_num_threads(1)
-    _Worker.settings, _Worker.folder = settings, folder
+    _Worker.folder = folder
     _Worker.dataset = open_dataset(settings.dataset, settings.dataset.train)
-    _Worker.activation = ClassActivation(load_classifier(settings.cam))
+    _Worker.describe = staticmethod(describe_frames(settings, folder / BASIS))
 
 
 def _end_with(parent: multiprocessing.process.BaseProcess) -> None:
@@ -71,6 +113,4 @@ def _end_with(parent: multiprocessing.process.BaseProcess) -> None:
 
 
 def _extract(frame_id: str) -> None:
-    frame = _Worker.dataset.frame(frame_id)
-    features = region_features(frame, _Worker.activation, _Worker.settings.superpixels, _Worker.settings.cam)
-    features.save(_Worker.folder / f"{frame_id}.npz")
+    _Worker.describe(_Worker.dataset.frame(frame_id)).save(_Worker.folder / f"{frame_id}.npz")

@@ -3,31 +3,35 @@
 import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
-from skimage.segmentation import slic
+from skimage.segmentation import felzenszwalb, slic
 
 from training.settings import SuperpixelSettings
 from training.taxonomy import BANDS
 
 
 def superpixels(frame: NDArray[np.uint8], settings: SuperpixelSettings) -> NDArray[np.int32]:
-    """Cut a frame into superpixels by SLIC on CIELAB.
+    """Cut a frame into superpixels, by SLIC on CIELAB or by Felzenszwalb's graph-based segmentation.
 
     Parameters
     ----------
     frame
         uint8 [H, W, 3], RGB.
     settings
-        Their number and compactness.
+        The method and its constants.
 
     Returns
     -------
     int32 [H, W]
-        Superpixel of each pixel, 0..K-1, each one connected; K is at most about `settings.count`.
+        Superpixel of each pixel, 0..K-1, each one connected. SLIC makes at most about `settings.count`.
 
     References
     ----------
     R. Achanta et al., SLIC superpixels compared to state-of-the-art superpixel methods, TPAMI 2012.
+    P. Felzenszwalb and D. Huttenlocher, Efficient graph-based image segmentation, IJCV 2004.
     """
+    if settings.method == "felzenszwalb":
+        labels = felzenszwalb(frame, scale=settings.scale, sigma=settings.sigma, min_size=settings.minimum)
+        return labels.astype(np.int32)
     labels = slic(frame, n_segments=settings.count, compactness=settings.compactness, start_label=0)
     return labels.astype(np.int32)
 
@@ -78,3 +82,34 @@ def bands(labels: NDArray[np.int32], count: int) -> NDArray[np.uint8]:
     """Return the row of the frame, 1 (top) to 4 (bottom), that holds each superpixel's centroid, uint8 [K]."""
     row = centroids(labels, count)[:, 0]
     return (1 + np.minimum(BANDS * (row + 0.5) // labels.shape[0], BANDS - 1)).astype(np.uint8)
+
+
+def adjacency(labels: NDArray[np.int32], edges: NDArray[np.float32]) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
+    """Return which superpixels touch, and how strong the edge between them is.
+
+    Parameters
+    ----------
+    labels
+        Superpixels, int32 [H, W], from 0.
+    edges
+        Edge strength, float32 [H, W] in [0, 1].
+
+    Returns
+    -------
+    pairs
+        int32 [A, 2], the smaller number first, in ascending order.
+    contour
+        float32 [A] in [0, 1]: over the pairs of neighbouring pixels (4-neighbourhood) that the border parts, the mean
+        of the stronger edge of the two.
+    """
+    numbers, strengths = [], []
+    count = int(labels.max()) + 1
+    for one, other in ((np.s_[:, :-1], np.s_[:, 1:]), (np.s_[:-1], np.s_[1:])):
+        parted = labels[one] != labels[other]
+        first, second = labels[one][parted].astype(np.int64), labels[other][parted].astype(np.int64)
+        numbers.append(np.minimum(first, second) * count + np.maximum(first, second))
+        strengths.append(np.maximum(edges[one][parted], edges[other][parted]))
+    pairs, pair_of = np.unique(np.concatenate(numbers), return_inverse=True)
+    total = np.bincount(pair_of, np.concatenate(strengths), minlength=len(pairs))
+    contour = total / np.maximum(np.bincount(pair_of, minlength=len(pairs)), 1)
+    return np.stack(np.divmod(pairs, count), axis=1).astype(np.int32), contour.astype(np.float32)

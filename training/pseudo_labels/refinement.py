@@ -2,11 +2,12 @@
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import sparse
 
 from training.taxonomy import Taxonomy
 
 
-def refine(scores: NDArray[np.float32], context: NDArray[np.float32]) -> NDArray[np.float32]:
+def refine(scores: NDArray[np.float32], context: NDArray[np.float32] | sparse.csr_array) -> NDArray[np.float32]:
     """Return M_r = M . Simc of eq (4), each column of Simc normalised to sum 1.
 
     Parameters
@@ -14,14 +15,15 @@ def refine(scores: NDArray[np.float32], context: NDArray[np.float32]) -> NDArray
     scores
         M transposed, float32 [K, C].
     context
-        Simc of eq (3), float32 [K, K], symmetric, 1 on the diagonal.
+        Simc of eq (3), float32 [K, K], symmetric, 1 on the diagonal; dense or sparse.
 
     Returns
     -------
     float32 [K, C]
         Each row a convex combination of the rows of `scores`.
     """
-    return (context / context.sum(axis=0)).T @ scores
+    total: NDArray[np.float32] = context.sum(axis=0, dtype=np.float32)
+    return np.asarray((context.T @ scores) / total[:, None], np.float32)
 
 
 def allowed_classes(band: NDArray[np.uint8], taxonomy: Taxonomy) -> NDArray[np.bool_]:

@@ -2,6 +2,7 @@
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import sparse
 
 from training.features.regions import RegionFeatures
 
@@ -50,3 +51,29 @@ def context_similarity(features: RegionFeatures, edge_scale: float | None = None
         edges = np.exp((edges - 1) / np.float32(edge_scale))
     views = [histogram_intersection(features.saliency[:, view], features.saliency[:, view]) for view in range(3)]
     return edges * views[0] * np.maximum(views[1], views[2])
+
+
+def adjacent_context(
+    adjacent: NDArray[np.int32], contour: NDArray[np.float32], count: int, edge_scale: float | None
+) -> sparse.csr_array:
+    """Return the context of the superpixels that touch: E of eq (3) over their common border, all other pairs 0.
+
+    Parameters
+    ----------
+    adjacent
+        Pairs of superpixels that touch, int32 [A, 2].
+    contour
+        Edge strength between them, float32 [A] in [0, 1]; E is 1 minus it.
+    count
+        Superpixels K.
+    edge_scale
+        As for `context_similarity`.
+
+    Returns
+    -------
+    float32 [K, K]
+        In [0, 1], symmetric, 1 on the diagonal, sparse.
+    """
+    weights = 1 - contour if edge_scale is None else np.exp(-contour / np.float32(edge_scale))
+    touching = sparse.csr_array((weights, (adjacent[:, 0], adjacent[:, 1])), shape=(count, count))
+    return (touching + touching.T + sparse.eye_array(count, dtype=np.float32)).tocsr()
