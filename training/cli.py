@@ -121,6 +121,37 @@ def export(run: Path, number: int | None, out: Path, as_json: bool) -> None:
     _print(report, as_json, [f"{key:<16} {value}" for key, value in report.items()])
 
 
+@main.command()
+@click.argument("config")
+@click.option("--frame", "frame_id", required=True, metavar="ID", help="A frame of the training split.")
+@click.option(
+    "--run",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Take features from this folder, which `train` made, where it has them; else all frames' are made anew.",
+)
+@click.option("--out", required=True, type=click.Path(path_type=Path, dir_okay=False), help="The HTML file to write.")
+@set_option
+@json_option
+def inspect(config: str, frame_id: str, run: Path | None, out: Path, overrides: tuple[str, ...], as_json: bool) -> None:
+    """Show on one page, opened from disk, every step from a training frame of CONFIG to its pseudo label."""
+    from training.settings import load_settings
+
+    settings = load_settings(config, overrides)
+    from training.inspection.collect import inspect_frame
+    from training.inspection.page import write_page
+
+    intermediates = inspect_frame(settings, frame_id, run, warn=_warn)
+    write_page(intermediates, out)
+    report = {
+        "page": str(out),
+        "frame": frame_id,
+        "superpixels": len(intermediates.features.area),
+        "frames": intermediates.frames,
+        "bytes": out.stat().st_size,
+    }
+    _print(report, as_json, [f"{key:<16} {value}" for key, value in report.items()])
+
+
 for _command in serving_commands.COMMANDS:
     main.add_command(_command)
 _SERVING = {command.name for command in serving_commands.COMMANDS}

@@ -8,6 +8,7 @@ import pytest
 from click.testing import CliRunner
 
 from training.cli import main
+from training.taxonomy import CITYSCAPES
 
 
 def run(*arguments):
@@ -28,7 +29,7 @@ def test_help_loads_nothing_heavy():
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
 
 
-@pytest.mark.parametrize("command", ["demo", "train", "evaluate", "export", "serve", "segment"])
+@pytest.mark.parametrize("command", ["demo", "train", "inspect", "evaluate", "export", "serve", "segment"])
 def test_every_command_has_help_and_json(command):
     result = run(command, "--help")
     assert result.exit_code == 0
@@ -58,3 +59,27 @@ def test_evaluate_wants_a_model(tmp_path):
     assert "absent.onnx" in result.stderr
     with pytest.raises(json.JSONDecodeError):
         json.loads(result.stdout)
+
+
+def test_inspect_writes_a_page(tmp_path):
+    out, pixels = tmp_path / "page.html", tmp_path / "pixels.yaml"
+    anywhere = {
+        name: {"image": "streets_train_0000", "x": 7 * index, "y": 40} for index, name in enumerate(CITYSCAPES.names)
+    }
+    pixels.write_text(json.dumps({"dataset": "streets", "pixels": anywhere}))
+    tiny = ["dataset.limit=1", "dataset.size=[64, 160]", "superpixels.count=60", "cam.slice_height=65", "workers=1"]
+    arguments = ["inspect", "streets", "--frame", "streets_train_0000", "--out", str(out), "--json"]
+    for setting in [*tiny, f"pixels={pixels}"]:
+        arguments += ["--set", setting]
+    result = run(*arguments)
+    assert result.exit_code == 0, result.output
+    report = json.loads(result.stdout)
+    assert report["page"] == str(out) and report["frame"] == "streets_train_0000" and report["frames"] == 1
+    assert report["bytes"] == out.stat().st_size and out.read_text().startswith("<!doctype html>")
+
+
+def test_inspect_names_the_frames_there_are(tmp_path):
+    result = run("inspect", "streets", "--frame", "absent", "--out", str(tmp_path / "page.html"))
+    assert result.exit_code == 2
+    assert "--frame absent" in result.stderr and "streets_train_0000" in result.stderr
+    assert not list(tmp_path.iterdir())

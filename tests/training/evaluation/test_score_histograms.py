@@ -1,0 +1,40 @@
+import numpy as np
+
+from training.evaluation.score_histograms import score_histograms
+from training.taxonomy import CAMVID
+
+CLASSES = len(CAMVID.classes)
+
+
+def picture(before, after, allowed=None):
+    allowed = np.ones(before.shape, bool) if allowed is None else allowed
+    return score_histograms(before, after, allowed, np.full(CLASSES, 2, np.float32), CAMVID)
+
+
+def shows(drawn, info):
+    return bool((drawn == info.colour).all(axis=2).any())
+
+
+def test_the_picture_shows_every_class_and_the_threshold():
+    scores = np.random.default_rng(0).standard_normal((200, CLASSES)).astype(np.float32)
+    drawn = picture(scores, scores)
+    assert drawn.dtype == np.uint8 and drawn.ndim == 3 and drawn.shape[2] == 3
+    assert all(shows(drawn, info) for info in CAMVID.classes)
+    assert np.array_equal(drawn, picture(scores, scores))
+
+
+def test_before_stands_left_of_after():
+    few, many = np.zeros((200, CLASSES), np.float32), np.zeros((200, CLASSES), np.float32)
+    many[:, 1] = np.linspace(-1, 1, 200)
+    building = (picture(few, many) == CAMVID.classes[1].colour).all(axis=2)
+    columns = np.flatnonzero(building.any(axis=0))
+    quarter = building.shape[1] // 4
+    assert 0 < (columns < quarter).sum() < (columns >= quarter).sum() and columns.max() < 2 * quarter
+
+
+def test_a_class_that_may_stand_nowhere_is_drawn_empty():
+    scores = np.zeros((3, CLASSES), np.float32)
+    allowed = np.ones(scores.shape, bool)
+    allowed[:, 1] = False
+    drawn = picture(scores, scores, allowed)
+    assert not shows(drawn, CAMVID.classes[1]) and shows(drawn, CAMVID.classes[3])
