@@ -7,7 +7,9 @@ from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
 
+import cv2
 import torch
+from threadpoolctl import threadpool_limits
 from tqdm import tqdm
 
 from training.datasets import open_dataset
@@ -45,6 +47,17 @@ def extract_features(settings: Settings, frame_ids: Sequence[str], folder: Path)
             raise
 
 
+def use_one_thread() -> None:
+    """Keep this process to one thread, whatever the libraries would take: processes share the cores, not threads.
+
+    On a GPU, cuDNN is kept to algorithms that give the same bits each time.
+    """
+    torch.set_num_threads(1)
+    torch.backends.cudnn.deterministic = True
+    cv2.setNumThreads(1)
+    threadpool_limits(1)
+
+
 class _Worker:
     """What a worker process keeps between frames."""
 
@@ -58,7 +71,7 @@ def _start_worker(settings: Settings, folder: Path) -> None:
     parent = multiprocessing.parent_process()
     assert parent is not None
     threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
-    torch.set_num_threads(1)
+    use_one_thread()
     _Worker.settings, _Worker.folder = settings, folder
     _Worker.dataset = open_dataset(settings.dataset, settings.dataset.train)
     _Worker.activation = ClassActivation(load_classifier(settings.cam))
