@@ -25,19 +25,15 @@ from training.annotations.pixels import check_pixels, load_pixels
 from training.datasets import evenly_spaced, open_dataset
 from training.evaluation.figures import panel, save_png
 from training.evaluation.metrics import ConfusionMatrix, band_prior_labels, region_oracle
+from training.evaluation.score_histograms import score_histograms
 from training.export import export_onnx
 from training.features.cam import load_classifier
 from training.features.embedding import EmbeddedRegions
 from training.features.extraction import extract_features
 from training.features.regions import RegionFeatures
 from training.features.superpixels import superpixels
-from training.pseudo_labels.labelling import (
-    initial_labels,
-    iterated_labels,
-    represent_classes,
-    solve_graph,
-    spread_labels,
-)
+from training.pseudo_labels.labelling import iterated_labels
+from training.pseudo_labels.scoring import score_frames
 from training.run_folder import Result, RunFolder, write_json
 from training.segmentation.checkpoints import load_network, save_network
 from training.segmentation.networks import DeepLabMobileNetV2
@@ -214,15 +210,7 @@ class Pipeline:
         return self._log({"floor_miou": floor.miou_class(), "ceiling_miou": ceiling.miou_class()}, 0)
 
     def _label(self, number: int, folder: Path) -> Result:
-        if number:
-            labelled = self._relabelled(number - 1)
-        elif self.settings.pseudo_labels.method == "propagation":
-            labelled = self._spread(folder / "graph.npz")
-        else:
-            representations = represent_classes(self.pixels, self.features, self.taxonomy, self.settings.representation)
-            labelled = initial_labels(
-                self.frame_ids, self.features, representations, self.taxonomy, self.settings.pseudo_labels
-            )
+        labelled = self._relabelled(number - 1) if number else self._first_labels(folder)
         confusion = ConfusionMatrix(self.taxonomy)
         for frame_id, region_labels in tqdm(
             labelled, total=len(self.frame_ids), desc=f"round {number}: pseudo labels", unit="frame", disable=None
@@ -234,12 +222,23 @@ class Pipeline:
                 confusion.update(self.train_set.labels(frame_id), labels)
         return self._log(confusion.pseudo_label_metrics() if self.train_set.has_labels else {}, number)
 
-    def _spread(self, path: Path) -> Iterator[tuple[str, NDArray[np.uint8]]]:
-        graph = solve_graph(self.frame_ids, self.regions, self.pixels, self.taxonomy, self.settings.propagation)
-        graph.save(path)
+    def _first_labels(self, folder: Path) -> Iterator[tuple[str, NDArray[np.uint8]]]:
+        scoring = score_frames(
+            self.settings, self.out / "features", self.frame_ids, self.pixels, self.taxonomy, folder / "graph.npz"
+        )
+        seen = list(scoring.frames.values())
+        picture = score_histograms(
+            np.concatenate([frame.before for frame in seen]),
+            np.concatenate([frame.after for frame in seen]),
+            np.concatenate([frame.allowed for frame in seen]),
+            scoring.thresholds,
+            self.taxonomy,
+            unit=scoring.unit,
+        )
+        save_png(picture, folder.parent / "score_histograms.png")
+        self.tracker.figure(picture, "score_histograms")
         for frame_id in self.frame_ids:
-            regions = self.regions(frame_id)
-            yield frame_id, spread_labels(frame_id, regions, graph, self.taxonomy, self.settings.pseudo_labels)
+            yield frame_id, scoring.labels(frame_id)
 
     def _relabelled(self, number: int) -> Iterator[tuple[str, NDArray[np.uint8]]]:
         network = self.network(number)

@@ -81,8 +81,14 @@ class CamSettings(_Frozen):
     weights: str | None = None
     """A safetensors file, a torchvision weights name such as IMAGENET1K_V1, or `embedded`: the small classifier of
     procedural street objects that ships with onepixel. Needed."""
+    encoder: Literal["mosf", "single", "dense"] = "mosf"
+    """`mosf`: overlapping slices, each seen alone. `single`: the whole frame in one pass at a slice's height (the
+    paper's Single Enc.). `dense`: the whole frame in one pass at the resolution that the slices have."""
+    slices: tuple[Annotated[int, Field(ge=1)], Annotated[int, Field(ge=1)]] = (3, 5)
+    """Slices of MOSF down and across the frame. They overlap by half: 3 x 5 of half the height and a third of the
+    width."""
     slice_height: Annotated[int, Field(ge=33)] = 225
-    """Height to which each of the 15 slices is resized, 32 k + 1; the width follows from the frame's shape."""
+    """Height to which a slice is resized, 32 k + 1; the width follows from the frame's shape."""
 
     @model_validator(mode="after")
     def _fits(self) -> "CamSettings":

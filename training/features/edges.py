@@ -1,13 +1,19 @@
 """The edge map and E(i, j), the similarity of two superpixels on it (paper, section 4.1)."""
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
 
 from training.features.superpixels import centroids
 
 STEPS_PER_DIAGONAL = 150
 """Resolution of the way between two superpixels, in steps per diagonal of the frame."""
+_WAYS = 16384
+"""Ways that are walked together: as many as stay in the cache."""
+_LOOK = 16
+"""Steps after which ways that have met an edge of strength 1 are left."""
+_FRACTION = 16
+"""Bits behind the point of a position."""
 
 
 def edge_map(lab: NDArray[np.float32], sigma: float = 1.0) -> NDArray[np.float32]:
@@ -16,11 +22,17 @@ def edge_map(lab: NDArray[np.float32], sigma: float = 1.0) -> NDArray[np.float32
     The gradient's length in CIELAB at scale `sigma` pixels, over its 99th percentile in the frame and clipped: a
     strong edge is one that is strong for this frame, whatever the light.
     """
-    squared = sum(
-        ndimage.gaussian_gradient_magnitude(lab[..., channel], sigma, mode="nearest") ** 2 for channel in range(3)
-    )
+    offsets = np.arange(-round(4 * sigma), round(4 * sigma) + 1)
+    gaussian = np.exp(-((offsets / sigma) ** 2) / 2)
+    gaussian /= gaussian.sum()
+    slope = gaussian * offsets / sigma**2
+    squared = np.zeros(lab.shape[:2], np.float32)
+    for plane in cv2.split(lab):
+        for across, down in ((slope, gaussian), (gaussian, slope)):
+            derivative = cv2.sepFilter2D(plane, -1, across, down, borderType=cv2.BORDER_REPLICATE)
+            squared += np.square(derivative, out=derivative)
     strength = np.sqrt(squared)
-    return np.clip(strength / max(np.percentile(strength, 99), 1e-6), 0, 1).astype(np.float32)
+    return np.minimum(strength / np.float32(max(np.percentile(strength, 99), 1e-6)), 1)
 
 
 def edge_similarity(edges: NDArray[np.float32], labels: NDArray[np.int32], count: int) -> NDArray[np.float32]:
@@ -36,32 +48,58 @@ def edge_similarity(edges: NDArray[np.float32], labels: NDArray[np.int32], count
     Returns
     -------
     float32 [K, K]
-        In [0, 1], symmetric, 1 on the diagonal. The way is walked in steps of 1/150 of the frame's diagonal, and each
-        step sees the strongest edge within half a step, so that no edge is missed.
+        In [0, 1], symmetric, 1 on the diagonal. The way is walked in steps of at most 1/150 of the frame's diagonal
+        along its longer side, and each step sees the strongest edge within half a step, so that no edge is missed.
+        A way is the same from both ends, and does not depend on the superpixels' numbers.
+
+    Notes
+    -----
+    Time grows with the number of pairs times the way in steps, and so not with the frame's size. Ways of about equal
+    length are walked together, and one that has met an edge of strength 1 has no farther to go.
 
     References
     ----------
     T. Leung and J. Malik, Contour continuity in region based image segmentation, ECCV 1998 (intervening contour).
     """
     step = max(1, round(float(np.hypot(*edges.shape)) / STEPS_PER_DIAGONAL))
-    padded = np.pad(edges, [(0, -size % step) for size in edges.shape], mode="edge")
-    blocks = padded.reshape(padded.shape[0] // step, step, padded.shape[1] // step, step).max(axis=(1, 3))
-    points = ((centroids(labels, count) + 0.5) / step).astype(np.float32)
-    first, second = np.triu_indices(count, 1)
-    steps = np.ceil(np.abs(points[first] - points[second]).max(axis=1)).astype(np.int64)
-    strongest = np.zeros(first.size, np.float32)
-    bound = 1
-    while True:
-        here = np.flatnonzero((steps <= bound) & (steps > bound // 2 if bound > 1 else True))
-        start, way = points[first[here]], points[second[here]] - points[first[here]]
-        strongest_here = np.zeros(here.size, np.float32)
-        for fraction in np.linspace(0, 1, bound + 1, dtype=np.float32):
-            row, column = (start + fraction * way).astype(np.intp).T
-            np.maximum(strongest_here, blocks[row, column], out=strongest_here)
-        strongest[here] = strongest_here
-        if bound >= steps.max(initial=0):
-            break
-        bound *= 2
+    blocks = _block_maxima(edges, step)
+    points = (centroids(labels, count) + 0.5) / step
+    order = np.lexsort((points[:, 1], points[:, 0]))
+    row, column = places = (points[order].T * (1 << _FRACTION)).astype(np.int32)
+    start, end = np.triu_indices(count, 1)
+    steps = (np.maximum(row[end] - row[start], np.abs(column[end] - column[start])) >> _FRACTION).astype(np.int16) + 1
+    by_steps = np.argsort(steps, kind="stable")
+    strongest = np.empty(len(steps), np.float32)
+    for first in range(0, len(steps), _WAYS):
+        ways = by_steps[first : first + _WAYS]
+        strongest[ways] = _strongest(blocks, places[:, start[ways]], places[:, end[ways]], int(steps[ways[-1]]))
     similarity = np.ones((count, count), np.float32)
-    similarity[first, second] = similarity[second, first] = 1 - strongest
+    one, other = order[start], order[end]
+    similarity[one, other] = similarity[other, one] = 1 - strongest
     return similarity
+
+
+def _block_maxima(edges: NDArray[np.float32], side: int) -> NDArray[np.float32]:
+    padded = np.pad(edges, [(0, -size % side) for size in edges.shape], mode="edge")
+    rows = padded.reshape(padded.shape[0] // side, side, padded.shape[1]).max(axis=1)
+    return rows.reshape(len(rows), -1, side).max(axis=2)
+
+
+def _strongest(
+    blocks: NDArray[np.float32], start: NDArray[np.int32], end: NDArray[np.int32], steps: int
+) -> NDArray[np.float32]:
+    """Return the maximum over the blocks at both ends of `steps` equal steps, for ways [2, n] from start to end."""
+    place, step = start, (end - start) // steps
+    strongest = np.zeros(start.shape[1], np.float32)
+    going, seen = np.arange(start.shape[1]), strongest.copy()
+    for number in range(steps + 1):
+        block = place[0] >> _FRACTION
+        block *= blocks.shape[1]
+        block += place[1] >> _FRACTION
+        np.maximum(seen, blocks.take(block), out=seen)
+        place += step
+        if number % _LOOK == _LOOK - 1 or number == steps:
+            strongest[going] = seen
+            on = np.flatnonzero(seen < 1)
+            going, seen, place, step = going[on], seen[on], place[:, on], step[:, on]
+    return strongest

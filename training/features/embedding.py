@@ -16,13 +16,14 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from scipy import sparse
-from skimage.color import rgb2lab
 from torch import nn
 from torchvision.models.feature_extraction import create_feature_extractor, get_graph_node_names
 
 from serving.errors import InputError
 from serving.files import whole_file
 from training.features.edges import edge_map
+from training.features.lab import rgb_to_lab
+from training.features.mosf import region_weights
 from training.features.superpixels import adjacency, bands, centroids, superpixels
 from training.segmentation.networks import DEVIATION, MEAN, dilate
 from training.settings import EmbeddingSettings, SuperpixelSettings
@@ -94,11 +95,11 @@ class LayerPasses:
             the frame over `POSITION_DEVIATION`, since streets are alike left and right.
         """
         blocks = []
-        means: dict[tuple[int, ...], sparse.csr_array] = {}
+        means: dict[tuple[int, int], sparse.csr_array] = {}
         for layer in self.maps(frame):
-            grid = layer.shape[:2]
+            grid = (layer.shape[0], layer.shape[1])
             if grid not in means:
-                means[grid] = mean_over_regions(labels, count, *grid)
+                means[grid] = region_weights(labels, count, (1, 1), grid)
             blocks.append(means[grid] @ layer.reshape(-1, layer.shape[2]))
         place = (centroids(labels, count) + 0.5) / labels.shape
         place[:, 1] = np.abs(place[:, 1] - 0.5)
@@ -108,47 +109,6 @@ class LayerPasses:
 def pass_size(height: int, width: int, pass_height: int) -> tuple[int, int]:
     """Return the size, (32 j + 1, 32 k + 1), to which a frame is resized: of `pass_height`, in the frame's shape."""
     return pass_height, 32 * max(1, round((pass_height * width / height - 1) / 32)) + 1
-
-
-def mean_over_regions(labels: NDArray[np.int32], count: int, cells_down: int, cells_across: int) -> sparse.csr_array:
-    """Return the matrix whose product with a coarse map is the mean of the interpolated map over each superpixel.
-
-    A pixel interpolates bilinearly between the cells, whose outermost centres lie on the frame's corners
-    (`align_corners`: with inputs of side 32 k + 1 cell j is centred on pixel j x stride).
-
-    Parameters
-    ----------
-    labels, count
-        Superpixels, int32 [H, W], and their number K.
-    cells_down, cells_across
-        Size of the map, cells, at least 2 each.
-
-    Returns
-    -------
-    float32 [K, cells_down * cells_across]
-        Each row sums to 1.
-    """
-    height, width = labels.shape
-    down = np.arange(height) * ((cells_down - 1) / max(height - 1, 1))
-    across = np.arange(width) * ((cells_across - 1) / max(width - 1, 1))
-    top = np.minimum(down.astype(np.int64), cells_down - 2)
-    left = np.minimum(across.astype(np.int64), cells_across - 2)
-    down, across = (down - top).astype(np.float32), (across - left).astype(np.float32)
-    first = (labels * (cells_down * cells_across) + top[:, None] * cells_across + left).ravel()
-    order = np.argsort(first, kind="stable")
-    starts = np.flatnonzero(np.diff(first[order], prepend=-1))
-    region, cell = np.divmod(first[order][starts], cells_down * cells_across)
-    area = np.bincount(labels.ravel(), minlength=count)[region]
-    rows, columns, weights = [], [], []
-    for below in (0, 1):
-        for right in (0, 1):
-            weight = np.outer(down if below else 1 - down, across if right else 1 - across).ravel()
-            rows.append(region)
-            columns.append(cell + below * cells_across + right)
-            weights.append(np.add.reduceat(weight[order], starts) / area)
-    coordinates = (np.concatenate(rows), np.concatenate(columns))
-    shape = (count, cells_down * cells_across)
-    return sparse.coo_array((np.concatenate(weights).astype(np.float32), coordinates), shape=shape).tocsr()
 
 
 @dataclass(frozen=True)
@@ -247,7 +207,7 @@ def embedded_regions(
     """Describe one frame, uint8 [H, W, 3], RGB."""
     labels = superpixels(frame, settings)
     count = int(labels.max()) + 1
-    adjacent, contour = adjacency(labels, edge_map(rgb2lab(frame).astype(np.float32)))
+    adjacent, contour = adjacency(labels, edge_map(rgb_to_lab(frame)))
     return EmbeddedRegions(
         labels=labels,
         embedding=basis.embed(passes.describe(frame, labels, count)),

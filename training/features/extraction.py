@@ -7,7 +7,9 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
 
+import cv2
 import torch
+from threadpoolctl import threadpool_limits
 from torch import nn
 from tqdm import tqdm
 
@@ -88,6 +90,17 @@ def _fit_basis(settings: Settings, network: nn.Module, frame_ids: Sequence[str],
     EmbeddingBasis.fit(samples, settings.embedding).save(path)
 
 
+def use_one_thread() -> None:
+    """Keep this process to one thread, whatever the libraries would take: processes share the cores, not threads.
+
+    On a GPU, cuDNN is kept to algorithms that give the same bits each time.
+    """
+    torch.set_num_threads(1)
+    torch.backends.cudnn.deterministic = True
+    cv2.setNumThreads(1)
+    threadpool_limits(1)
+
+
 class _Worker:
     """What a worker process keeps between frames."""
 
@@ -100,7 +113,7 @@ def _start_worker(settings: Settings, folder: Path) -> None:
     parent = multiprocessing.parent_process()
     assert parent is not None
     threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
-    torch.set_num_threads(1)
+    use_one_thread()
     _Worker.folder = folder
     _Worker.dataset = open_dataset(settings.dataset, settings.dataset.train)
     _Worker.describe = staticmethod(describe_frames(settings, folder / BASIS))

@@ -5,12 +5,12 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from skimage.color import rgb2lab
 
 from serving.files import whole_file
 from training.features.cam import ClassActivation, semantic
 from training.features.edges import edge_map, edge_similarity
 from training.features.imaging import colour, texture
+from training.features.lab import rgb_to_lab
 from training.features.saliency import saliency
 from training.features.superpixels import bands, superpixels
 from training.settings import CamSettings, SuperpixelSettings
@@ -66,12 +66,12 @@ def region_features(
     frame: NDArray[np.uint8], activation: ClassActivation, superpixel_settings: SuperpixelSettings, cam: CamSettings
 ) -> RegionFeatures:
     """Describe one frame, uint8 [H, W, 3], RGB."""
-    lab = rgb2lab(frame).astype(np.float32)
+    lab = rgb_to_lab(frame)
     labels = superpixels(frame, superpixel_settings)
     count = int(labels.max()) + 1
     return RegionFeatures(
         labels=labels,
-        semantic=semantic(frame, labels, count, activation, cam.slice_height),
+        semantic=semantic(frame, labels, count, activation, cam),
         colour=colour(lab, labels, count),
         texture=texture(lab, labels, count),
         saliency=saliency(lab, labels, count),

@@ -5,6 +5,8 @@ from numpy.typing import NDArray
 from scipy import sparse
 from skimage.segmentation import felzenszwalb, slic
 
+from training.features.lab import rgb_to_lab
+from training.features.runs import row_runs
 from training.settings import SuperpixelSettings
 from training.taxonomy import BANDS
 
@@ -32,7 +34,9 @@ def superpixels(frame: NDArray[np.uint8], settings: SuperpixelSettings) -> NDArr
     if settings.method == "felzenszwalb":
         labels = felzenszwalb(frame, scale=settings.scale, sigma=settings.sigma, min_size=settings.minimum)
         return labels.astype(np.int32)
-    labels = slic(frame, n_segments=settings.count, compactness=settings.compactness, start_label=0)
+    lab = rgb_to_lab(frame)
+    compactness = settings.compactness / max(float(np.ptp(lab)), 1e-6)  # scikit-image scales the pixels to [0, 1]
+    labels = slic(lab, settings.count, compactness=compactness, start_label=0, convert2lab=False)
     return labels.astype(np.int32)
 
 
@@ -65,17 +69,20 @@ def region_histograms(values: NDArray, labels: NDArray[np.int32], count: int, bi
     float32 [K, bins]
         Share of the superpixel's pixels per bin; each row sums to 1 (to 0 for a number without pixels).
     """
-    bin_of_pixel = np.minimum((values * bins).astype(np.int64), bins - 1)
+    bin_of_pixel = np.minimum((values * bins).astype(np.int32), bins - 1)
     histogram = np.bincount((labels * bins + bin_of_pixel).ravel(), minlength=count * bins).reshape(count, bins)
     return (histogram / np.maximum(histogram.sum(axis=1, keepdims=True), 1)).astype(np.float32)
 
 
 def centroids(labels: NDArray[np.int32], count: int) -> NDArray[np.float64]:
     """Return each superpixel's mean (row, column), float64 [K, 2], pixels."""
-    area = np.maximum(np.bincount(labels.ravel(), minlength=count), 1)
-    rows, columns = np.indices(labels.shape)
-    sums = [np.bincount(labels.ravel(), axis.ravel(), minlength=count) for axis in (rows, columns)]
-    return np.stack(sums, axis=1) / area[:, None]
+    runs = row_runs(labels)
+    length = runs.stop - runs.start
+    area, rows, columns = (
+        np.bincount(runs.region, weights, minlength=count)
+        for weights in (length, length * runs.row, runs.sums(np.arange(labels.shape[1])))
+    )
+    return np.stack([rows, columns], axis=1) / np.maximum(area, 1)[:, None]
 
 
 def bands(labels: NDArray[np.int32], count: int) -> NDArray[np.uint8]:

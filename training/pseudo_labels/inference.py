@@ -16,7 +16,7 @@ def class_scores(
 ) -> NDArray[np.float32]:
     """Return SM, the similarity of each superpixel to each class by eq (1) (paper, section 4.3).
 
-    An object scores by its semantic vector; a scene by the most similar vector of its pool.
+    A class scores by the most similar vector of its pool; an object has one, of semantics.
 
     Returns
     -------
@@ -26,8 +26,7 @@ def class_scores(
     scores = np.zeros((len(features.area), len(taxonomy.classes)), np.float32)
     imaging = imaging_features(features)
     for representation in representations:
-        is_object = taxonomy.classes[representation.class_id].kind == "object"
-        vectors = features.semantic if is_object else imaging
+        vectors = features.semantic if representation.features == "semantic" else imaging
         similarity = histogram_intersection(vectors, representation.vectors)
         scores[:, representation.class_id] = similarity.max(axis=1)
     return scores

@@ -20,7 +20,7 @@ from scipy.sparse.linalg import factorized
 from serving.files import whole_file
 from training.features.embedding import EmbeddedRegions
 from training.settings import PropagationSettings
-from training.taxonomy import IGNORED, Taxonomy
+from training.taxonomy import Taxonomy
 
 REGIONS_PER_CELL = 256
 """Regions in a cell of the neighbour index, on average."""
@@ -258,32 +258,11 @@ class Propagation:
         return NeighbourIndex(self.embedding, self.settings)
 
 
-def propagated_labels(
-    scores: NDArray[np.float32], allowed: NDArray[np.bool_], taxonomy: Taxonomy, settings: PropagationSettings
-) -> NDArray[np.uint8]:
-    """Return each region's class: the best of those that may stand there, an object only where it wins by the margin.
-
-    Parameters
-    ----------
-    scores
-        float32 [K, C].
-    allowed
-        Classes that may stand where each region is, bool [K, C].
-    taxonomy
-        Tells objects from scenes.
-    settings
-        `object_margin`.
-
-    Returns
-    -------
-    uint8 [K]
-        Class ids; 255 where no class may stand, or no annotated region is joined.
-    """
+def handicapped(scores: NDArray[np.float32], taxonomy: Taxonomy, settings: PropagationSettings) -> NDArray[np.float32]:
+    """Return the scores, float32 [K, C], with `settings.object_margin` taken from those of the objects."""
     handicap = np.zeros(len(taxonomy.classes), np.float32)
     handicap[taxonomy.ids_of("object")] = settings.object_margin
-    candidates = np.where(allowed, scores - handicap, -np.inf)
-    known = allowed.any(axis=1) & scores.any(axis=1)
-    return np.where(known, candidates.argmax(axis=1), IGNORED).astype(np.uint8)
+    return scores - handicap
 
 
 def _contour_weights(contour: NDArray[np.float32], settings: PropagationSettings) -> NDArray[np.float32]:

@@ -1,28 +1,48 @@
 """Similarity of superpixels: eq (1) between distributions, eq (3) within the context of a frame."""
 
+from typing import TypeVar
+
 import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
 from training.features.regions import RegionFeatures
 
+_Float = TypeVar("_Float", np.float32, np.float64)
+_ROWS = 64
+"""Rows of a large similarity matrix that are computed together: as many as stay in the cache."""
 
-def histogram_intersection(first: NDArray[np.float32], second: NDArray[np.float32]) -> NDArray[np.float32]:
+
+def histogram_intersection(first: NDArray[_Float], second: NDArray[_Float]) -> NDArray[_Float]:
     """Return Sim(Xi, Xj) of eq (1), the sum over dimensions of min(xi, xj).
 
     Parameters
     ----------
     first
-        Distributions, float32 [N, D], each row non-negative with sum 1.
+        Distributions, [N, D], each row non-negative with sum 1.
     second
-        Distributions, float32 [M, D].
+        Distributions, [M, D].
 
     Returns
     -------
-    float32 [N, M]
+    [N, M], of the type of both
         In [0, 1]; 1 for equal distributions.
+
+    Notes
+    -----
+    It goes through the dimensions one at a time, over all pairs at once, unless `second` has fewer rows than they are.
     """
-    return np.stack([np.minimum(first, row).sum(axis=1) for row in second], axis=1)
+    if len(second) < first.shape[1]:
+        return np.stack([np.minimum(first, row).sum(axis=1) for row in second], axis=1)
+    similarity = np.zeros((len(first), len(second)), first.dtype)
+    transposed = np.ascontiguousarray(second.T)
+    for top in range(0, len(first), _ROWS):
+        block = similarity[top : top + _ROWS]
+        least = np.empty_like(block)
+        for values, others in zip(first[top : top + _ROWS].T, transposed, strict=True):
+            np.minimum(values[:, None], others, out=least)
+            block += least
+    return similarity
 
 
 def imaging_features(features: RegionFeatures) -> NDArray[np.float32]:

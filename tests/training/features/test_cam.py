@@ -11,11 +11,7 @@ from serving.errors import InputError
 from training.features.cam import (
     ClassActivation,
     load_classifier,
-    mosf_interpolation,
-    mosf_slices,
-    nearest_slice,
     semantic,
-    slice_size,
 )
 from training.settings import CamSettings
 
@@ -35,50 +31,12 @@ class PlainCam(nn.Module):
         return self.classifier(self.features(images).mean(dim=(2, 3)))
 
 
-def test_slices_are_the_papers():
-    slices = mosf_slices(360, 480)
-    assert slices.shape == (15, 4)
-    assert slices[0].tolist() == [0, 0, 180, 160]
-    assert slices[7].tolist() == [90, 160, 180, 160]
-    assert slices[14].tolist() == [180, 320, 180, 160]
-
-
-def test_a_pixel_takes_the_slice_with_the_nearest_centre():
-    nearest = nearest_slice(4, 6)
-    # Centres lie in rows 1, 2, 3 and columns 1, 2, 3, 4, 5 of the pixels' corners; pixel centres are at halves.
-    assert nearest[0].tolist() == [0, 0, 1, 2, 3, 4]
-    assert nearest[:, 0].tolist() == [0, 0, 5, 10]
-
-
-@pytest.mark.parametrize(("height", "width", "cells"), [(12, 24, (3, 2)), (13, 31, (2, 2)), (20, 20, (1, 1))])
-def test_interpolation_weights_sum_to_one(height, width, cells):
-    matrix = mosf_interpolation(height, width, *cells)
-    assert matrix.shape == (height * width, 15 * cells[0] * cells[1])
-    assert np.asarray(matrix.sum(axis=1)) == pytest.approx(np.ones(height * width), abs=1e-6)
-
-
-def test_interpolation_of_a_ramp_is_the_ramp():
-    # Every slice holds the frame's own column number at its cells: any pixel gets its own column back.
-    height, width, cells = 12, 24, (3, 5)
-    columns = [
-        left + np.linspace(0, slice_width - 1, cells[1]) for _, left, _, slice_width in mosf_slices(height, width)
-    ]
-    maps = np.stack([np.tile(column, (cells[0], 1)) for column in columns])
-    found = (mosf_interpolation(height, width, *cells) @ maps.ravel()).reshape(height, width)
-    assert found == pytest.approx(np.indices((height, width))[1], abs=1e-4)
-
-
-def test_slices_keep_their_shape_at_sides_of_32k_plus_1():
-    assert slice_size(360, 480, 225) == (225, 193)
-    assert slice_size(1024, 2048, 353) == (353, 481)
-
-
 def test_semantic_averages_responses_clips_at_zero_and_sums_to_one():
     frame = np.zeros((12, 12, 3), np.uint8)
     frame[:, :6] = (255, 0, 0)
     frame[:, 6:] = (0, 0, 255)
     labels = np.repeat([[0, 1]], 12, axis=0).repeat(6, axis=1).astype(np.int32)
-    found = semantic(frame, labels, 2, ClassActivation(PlainCam()), slice_height=33)
+    found = semantic(frame, labels, 2, ClassActivation(PlainCam()), CamSettings(slice_height=33))
     # Red minus its mean, over its deviation, is class 0; blue lowers class 1 and red is below its mean.
     assert found[0, 0] > 0.9
     assert found.sum(axis=1) == pytest.approx([1, 1])
@@ -89,10 +47,36 @@ def test_semantic_averages_responses_clips_at_zero_and_sums_to_one():
 def test_the_split_is_found_in_any_network_with_global_average_pooling(name):
     network = models.get_model(name).eval()
     activation = ClassActivation(network)
-    images = torch.rand(1, 3, 97, 65)
+    images = torch.rand(2, 3, 97, 65)
     pooled = activation.maps(images).mean(dim=(2, 3))
     with torch.inference_mode():
-        torch.testing.assert_close(activation.classify(pooled), network(images), rtol=1e-3, atol=1e-4)
+        torch.testing.assert_close(activation.classify(pooled).cpu(), network(images), rtol=1e-3, atol=1e-4)
+
+
+def test_batch_normalisation_is_folded_away_and_the_given_network_left_as_it_is():
+    network = models.mobilenet_v2(width_mult=0.25).eval()
+    for module in network.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            nn.init.uniform_(module.running_mean, -1, 1)
+            nn.init.uniform_(module.running_var, 0.5, 2)
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    activation = ClassActivation(network)
+    images = torch.rand(7, 3, 225, 193)  # more than a batch
+    with torch.inference_mode():
+        expected = network.features(images)
+    torch.testing.assert_close(activation.maps(images).cpu(), expected, rtol=1e-3, atol=1e-4)
+    assert all(torch.equal(before[name], value) for name, value in network.state_dict().items())
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_a_gpu_gives_what_the_cpu_gives(monkeypatch):
+    network = models.mobilenet_v2(width_mult=0.25)
+    frame = np.random.default_rng(0).integers(0, 256, (96, 128, 3), np.uint8)
+    labels = (np.indices((96, 128))[1] // 16).astype(np.int32)
+    on_gpu = semantic(frame, labels, 8, ClassActivation(network), CamSettings(slice_height=65))
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    on_cpu = semantic(frame, labels, 8, ClassActivation(network), CamSettings(slice_height=65))
+    assert on_gpu == pytest.approx(on_cpu, abs=1e-4)
 
 
 def test_a_network_without_global_average_pooling_is_refused():

@@ -43,6 +43,27 @@ def test_symmetric_bounded_and_one_on_the_diagonal(seed):
     assert similarity.min() >= 0 and similarity.max() <= 1
 
 
+@settings(max_examples=20, deadline=None)
+@given(st.integers(0, 2**32 - 1))
+def test_it_does_not_depend_on_the_superpixels_numbers(seed):
+    random = np.random.default_rng(seed)
+    labels = np.kron(np.arange(12).reshape(3, 4), np.ones((5, 6), int)).astype(np.int32)
+    labels[random.random(labels.shape) < 0.2] = 3
+    edges = random.random(labels.shape, np.float32).round(1)
+    number = random.permutation(12)
+    renumbered = edge_similarity(edges, number[labels].astype(np.int32), 12)
+    assert np.array_equal(renumbered[np.ix_(number, number)], edge_similarity(edges, labels, 12))
+
+
+def test_a_long_way_that_ends_early_at_a_full_edge_counts_no_less():
+    edges = np.zeros((4, 150), np.float32)
+    edges[:, 20] = 1
+    edges[:, 140] = 0.5
+    labels = (np.indices(edges.shape)[1] // 10).astype(np.int32)
+    similarity = edge_similarity(edges, labels, 15)
+    assert similarity[0, 13:].tolist() == [0, 0] and similarity[3, 14] == 0.5 and similarity[3, 12] == 1
+
+
 def test_edge_map_is_strong_at_a_step_and_zero_on_a_plane():
     lab = np.zeros((20, 20, 3), np.float32)
     lab[:, 10:] = 80

@@ -1,9 +1,7 @@
-"""The embedding of superpixels: the mean of an interpolated map, the blocks, and the linear map to the embedding."""
+"""The embedding of superpixels: the blocks and the linear map to the embedding."""
 
 import numpy as np
 import pytest
-import torch
-from torch import nn
 
 from serving.errors import InputError
 from training.features.cam import load_classifier
@@ -12,7 +10,6 @@ from training.features.embedding import (
     EmbeddingBasis,
     LayerPasses,
     embedded_regions,
-    mean_over_regions,
     pass_size,
 )
 from training.settings import CamSettings, EmbeddingSettings, PassSettings, SuperpixelSettings
@@ -36,19 +33,6 @@ def frame_and_labels():
     frame = rng.integers(0, 256, (40, 64, 3), np.uint8)
     labels = (np.arange(40)[:, None] // 10 * 4 + np.arange(64) // 16).astype(np.int32)
     return frame, labels
-
-
-def test_the_mean_over_a_region_is_that_of_the_interpolated_map():
-    rng = np.random.default_rng(1)
-    labels = rng.integers(0, 5, (23, 31)).astype(np.int32)
-    coarse = rng.random((4, 6, 3), np.float32)
-    fine = nn.functional.interpolate(
-        torch.from_numpy(coarse).permute(2, 0, 1)[None], (23, 31), mode="bilinear", align_corners=True
-    )[0].permute(1, 2, 0)
-    expected = np.stack([fine.numpy()[labels == region].mean(axis=0) for region in range(5)])
-    means = mean_over_regions(labels, 5, 4, 6)
-    np.testing.assert_allclose(means @ coarse.reshape(24, 3), expected, atol=1e-6)
-    np.testing.assert_allclose(means.sum(axis=1), 1, atol=1e-6)
 
 
 def test_sides_of_a_pass_are_32_k_plus_1_in_the_frames_shape():

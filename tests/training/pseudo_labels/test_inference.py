@@ -19,10 +19,10 @@ def test_scores_take_semantics_for_objects_and_the_best_of_the_pool_for_scenes()
     black = np.concatenate([np.tile(one_hot([0], 32) / 3, (1, 3)), one_hot([0], 32)], axis=1) / 2
     white = np.concatenate([np.tile(one_hot([31], 32) / 3, (1, 3)), one_hot([0], 32)], axis=1) / 2
     representations = [
-        Representation(0, np.concatenate([white, black]), 2, 1),
-        Representation(1, np.array([[0.25, 0.75, 0, 0]], np.float32), 1, 1),
-        Representation(2, white, 1, 1),
-        Representation(3, one_hot([3], 4), 1, 1),
+        Representation(0, "imaging", np.concatenate([white, black]), 2, (2.0,)),
+        Representation(1, "semantic", np.array([[0.25, 0.75, 0, 0]], np.float32), 1, (1.0,)),
+        Representation(2, "imaging", white, 1, (1.0,)),
+        Representation(3, "semantic", one_hot([3], 4), 1, (1.0,)),
     ]
     scores = class_scores(features, representations, TAXONOMY)
     assert scores == pytest.approx(np.array([[1, 0.75, 0.5, 0], [1, 0, 0.5, 0]]))

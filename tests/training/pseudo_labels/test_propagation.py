@@ -1,7 +1,6 @@
-"""Labels spread over a graph: its edges, Poisson's equation, new frames, the margin of objects."""
+"""Scores spread over a graph: its edges, Poisson's equation, new frames."""
 
 import numpy as np
-import pytest
 from scipy import sparse
 
 from training.features.embedding import EmbeddedRegions
@@ -11,11 +10,9 @@ from training.pseudo_labels.propagation import (
     NeighbourIndex,
     Propagation,
     poisson_learning,
-    propagated_labels,
     region_graph,
 )
 from training.settings import PropagationSettings
-from training.taxonomy import CAMVID, IGNORED
 
 EXACT = PropagationSettings(tolerance=1e-6, most_iterations=1000)
 
@@ -93,9 +90,7 @@ def test_each_cluster_takes_the_class_of_its_seed_and_a_new_frame_follows():
 def test_a_region_like_one_of_the_graph_has_its_neighbours_mean_and_an_unlike_one_its_touching_neighbours():
     old = frame([[1, 0, 0], [0, 1, 0]])
     settings = PropagationSettings(neighbours=2, similarity_power=1, cross_frame_weight=1, contour_weight=1)
-    graph = Propagation(
-        ("old",), np.array([0, 2]), old.embedding, np.array([[1, 0], [0, 1]], np.float32), settings
-    )
+    graph = Propagation(("old",), np.array([0, 2]), old.embedding, np.array([[1, 0], [0, 1]], np.float32), settings)
     new = frame([[0.6, 0.8, 0], [0, 0, 1]], [(0, 1)], [0])
     # Region 1 has no similar region, so it takes region 0's scores; so region 0 stays at the mean of its own two.
     np.testing.assert_allclose(graph.attach(new), np.tile([0.6 / 1.4, 0.8 / 1.4], (2, 1)), atol=1e-4)
@@ -120,22 +115,7 @@ def test_twice_the_same_bits():
     assert np.array_equal(first.scores, second.scores)
 
 
-@pytest.mark.parametrize(("lead", "expected"), [(0.3, "Road"), (0.5, "Car")])
-def test_an_object_must_win_by_the_margin(lead, expected):
-    scores = np.zeros((1, 11), np.float32)
-    scores[0, CAMVID.names.index("Road")] = 1
-    scores[0, CAMVID.names.index("Car")] = 1 + lead
-    label = propagated_labels(scores, np.ones((1, 11), bool), CAMVID, PropagationSettings(object_margin=0.4))
-    assert CAMVID.names[label[0]] == expected
-
-
 def test_a_part_of_the_graph_without_an_annotated_region_scores_nothing():
     weights = sparse.block_diag([np.ones((3, 3)) - np.eye(3)] * 2, format="csr").astype(np.float32)
     scores = poisson_learning(sparse.csr_array(weights), np.array([0, 1]), EXACT)
     assert scores[:3].any() and not scores[3:].any()
-
-
-@pytest.mark.parametrize(("score", "allowed"), [(0.0, True), (1.0, False)])
-def test_ignored_where_nothing_is_known_or_no_class_may_stand(score, allowed):
-    scores, mask = np.full((1, 11), score, np.float32), np.full((1, 11), allowed)
-    assert propagated_labels(scores, mask, CAMVID, PropagationSettings())[0] == IGNORED

@@ -1,0 +1,58 @@
+import json
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from training.features.extraction import extract_features
+from training.settings import load_settings
+
+FRAMES = [f"streets_train_{number:04d}" for number in range(3)]
+
+THREADS = """
+import json
+import cv2, numpy, scipy.linalg, skimage.segmentation, threadpoolctl, torch
+from training.features.extraction import use_one_thread
+
+def threads():
+    return [torch.get_num_threads(), cv2.getNumThreads(), *(p["num_threads"] for p in threadpoolctl.threadpool_info())]
+
+before = threads()
+use_one_thread()
+print(json.dumps([before, threads()]))
+"""
+
+
+def test_a_worker_uses_one_thread_whatever_the_libraries_would_take():
+    environment = os.environ | dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "2")
+    done = subprocess.run([sys.executable, "-c", THREADS], env=environment, capture_output=True, text=True, check=True)
+    before, after = json.loads(done.stdout)
+    assert max(before) > 1
+    assert set(after) == {1}
+
+
+@pytest.fixture(scope="module")
+def extracted(tmp_path_factory):
+    """The same frames by one worker and by two."""
+    folders = []
+    for workers in (1, 2):
+        folder = tmp_path_factory.mktemp(f"{workers}_workers")
+        sizes = ["dataset.size=[64, 128]", "dataset.frames=3", "superpixels.count=60", "cam.slice_height=65"]
+        extract_features(load_settings("streets", [f"workers={workers}", *sizes]), FRAMES, folder)
+        folders.append(folder)
+    return folders
+
+
+def test_every_frame_has_its_file_and_nothing_else_is_left(extracted):
+    for folder in extracted:
+        assert sorted(path.name for path in folder.iterdir()) == [f"{frame_id}.npz" for frame_id in FRAMES]
+
+
+def test_one_and_two_workers_write_the_same_bits(extracted):
+    for frame_id in FRAMES:
+        one, two = (np.load(folder / f"{frame_id}.npz") for folder in extracted)
+        assert set(one.files) == set(two.files)
+        for name in one.files:
+            assert one[name].tobytes() == two[name].tobytes(), name
