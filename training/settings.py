@@ -210,6 +210,9 @@ class PropagationSettings(_Frozen):
     object_margin: Annotated[float, Field(ge=0)] = 0.4
     """By how much an object's score must stand above every scene's, in deviations of all scores: objects cover few
     pixels of a driving scene (paper, section 4.4), and their one pixel would claim as many regions as a scene's."""
+    object_share: Annotated[float, Field(gt=0, lt=1)] | None = None
+    """A coarse prior of class shares: no object class may take more than this share of the area of the graph's frames.
+    None gives none."""
     tolerance: Annotated[float, Field(gt=0, lt=1)] = 0.001
     """Residual, relative to the first, at which the scores stand."""
     most_iterations: Annotated[int, Field(ge=1)] = 200

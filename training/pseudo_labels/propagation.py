@@ -26,6 +26,10 @@ REGIONS_PER_CELL = 256
 """Regions in a cell of the neighbour index, on average."""
 TRAINING_REGIONS = 64
 """Regions per cell from which the cells are found."""
+SHARE_TURNS = 5
+"""Turns over the object classes until their shares stand."""
+SHARE_STEP = 1e-6
+"""By this a handicap exceeds the lead of the first region that is not to be won."""
 LEAK = 1e-4
 """Share of each region's degree that leaves the graph. It holds the scores of parts that are not joined finite; a part
 without any annotated region scores 0."""
@@ -175,12 +179,18 @@ class Propagation:
     """[N, D], rows of length 1."""
     scores: NDArray[np.float32]
     """[N, C], in deviations of all scores."""
+    handicap: NDArray[np.float32]
+    """What is taken from each class's scores before they are compared, [C]."""
     settings: PropagationSettings
     """What it was built with."""
 
     @classmethod
     def solve(
-        cls, frames: Mapping[str, EmbeddedRegions], seeds: Sequence[tuple[str, int]], settings: PropagationSettings
+        cls,
+        frames: Mapping[str, EmbeddedRegions],
+        seeds: Sequence[tuple[str, int]],
+        taxonomy: Taxonomy,
+        settings: PropagationSettings,
     ) -> "Propagation":
         """Build the graph of frames and solve it.
 
@@ -190,6 +200,8 @@ class Propagation:
             The frames in the graph, by identifier.
         seeds
             For each class the frame and the region, 0..K-1, that hold its annotated pixel.
+        taxonomy
+            The classes.
         settings
             The graph's and the solver's.
         """
@@ -197,7 +209,10 @@ class Propagation:
         place = {frame_id: int(start) for frame_id, start in zip(frames, regions.first, strict=False)}
         numbers = np.array([place[frame_id] + region for frame_id, region in seeds])
         scores = poisson_learning(region_graph(regions, settings), numbers, settings)
-        return cls(tuple(frames), regions.first, regions.embedding, scores, settings)
+        allowed = taxonomy.allowed[np.concatenate([frame.band for frame in frames.values()]).astype(np.int64) - 1]
+        area = np.concatenate([frame.area for frame in frames.values()])
+        handicap = class_handicap(scores, allowed, area, taxonomy, settings)
+        return cls(tuple(frames), regions.first, regions.embedding, scores, handicap, settings)
 
     def scores_of(self, frame_id: str, regions: EmbeddedRegions) -> NDArray[np.float32]:
         """Return the scores of a frame's regions, float32 [K, C]; one that is not in the graph is attached to it."""
@@ -235,6 +250,7 @@ class Propagation:
                 first=self.first,
                 embedding=self.embedding.astype(np.float16),
                 scores=self.scores,
+                handicap=self.handicap,
             )
 
     @classmethod
@@ -246,6 +262,7 @@ class Propagation:
                 arrays["first"],
                 arrays["embedding"].astype(np.float32),
                 arrays["scores"],
+                arrays["handicap"],
                 settings,
             )
 
@@ -258,11 +275,48 @@ class Propagation:
         return NeighbourIndex(self.embedding, self.settings)
 
 
-def handicapped(scores: NDArray[np.float32], taxonomy: Taxonomy, settings: PropagationSettings) -> NDArray[np.float32]:
-    """Return the scores, float32 [K, C], with `settings.object_margin` taken from those of the objects."""
+def class_handicap(
+    scores: NDArray[np.float32],
+    allowed: NDArray[np.bool_],
+    area: NDArray[np.int64],
+    taxonomy: Taxonomy,
+    settings: PropagationSettings,
+) -> NDArray[np.float32]:
+    """Return what is taken from each class's scores before they are compared.
+
+    Parameters
+    ----------
+    scores
+        float32 [N, C].
+    allowed
+        Classes that may stand where each region is, bool [N, C].
+    area
+        Pixels of each region, [N].
+    taxonomy
+        Tells objects from scenes.
+    settings
+        `object_margin`, and `object_share`: each object class that would win more of the area is taken so much more
+        that it wins just that, in turns until all of them stand.
+
+    Returns
+    -------
+    float32 [C]
+        0 for scenes.
+    """
+    objects = taxonomy.ids_of("object")
     handicap = np.zeros(len(taxonomy.classes), np.float32)
-    handicap[taxonomy.ids_of("object")] = settings.object_margin
-    return scores - handicap
+    handicap[objects] = settings.object_margin
+    if settings.object_share is None:
+        return handicap
+    candidates = np.where(allowed, scores, -np.inf)
+    for class_id in np.tile(objects, SHARE_TURNS):
+        others = np.delete(candidates - handicap, class_id, axis=1).max(axis=1)
+        lead = np.where(allowed[:, class_id], scores[:, class_id] - others, -np.inf)
+        order = np.argsort(-lead, kind="stable")
+        fits = np.searchsorted(np.cumsum(area[order]), settings.object_share * area.sum(), side="right")
+        limit = lead[order[min(fits, len(order) - 1)]]
+        handicap[class_id] = max(settings.object_margin, float(limit) + SHARE_STEP)
+    return handicap
 
 
 def _contour_weights(contour: NDArray[np.float32], settings: PropagationSettings) -> NDArray[np.float32]:

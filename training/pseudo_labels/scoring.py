@@ -18,7 +18,7 @@ from training.datasets import evenly_spaced
 from training.features.embedding import EmbeddedRegions
 from training.features.regions import RegionFeatures
 from training.pseudo_labels.inference import best_of, class_scores, label_regions
-from training.pseudo_labels.propagation import Propagation, handicapped
+from training.pseudo_labels.propagation import Propagation
 from training.pseudo_labels.refinement import allowed_classes, refine
 from training.pseudo_labels.representation import Representation, represent_classes
 from training.pseudo_labels.similarity import context_similarity
@@ -157,7 +157,7 @@ def solve_graph(
     for name in taxonomy.names:
         pixel = pixels.pixels[name]
         seeds.append((pixel.image, int(frames[pixel.image].labels[pixel.y, pixel.x])))
-    return Propagation.solve(frames, seeds, settings)
+    return Propagation.solve(frames, seeds, taxonomy, settings)
 
 
 def score_by_propagation(
@@ -169,7 +169,7 @@ def score_by_propagation(
         regions = load(frame_id)
         scores = graph.scores_of(frame_id, regions)
         allowed = where_allowed(regions.band, taxonomy, settings)
-        frames[frame_id] = Scored(scores, handicapped(scores, taxonomy, graph.settings), allowed)
+        frames[frame_id] = Scored(scores, scores - graph.handicap, allowed)
     lowest = min((float(frame.after.min(initial=0)) for frame in frames.values()), default=0.0)
     thresholds = np.full(len(taxonomy.classes), lowest, np.float32)
     return Scoring(taxonomy, frames, thresholds, POTENTIAL, objects_first=False)

@@ -1,6 +1,7 @@
 """Scores spread over a graph: its edges, Poisson's equation, new frames."""
 
 import numpy as np
+import pytest
 from scipy import sparse
 
 from training.features.embedding import EmbeddedRegions
@@ -9,11 +10,20 @@ from training.pseudo_labels.propagation import (
     GraphRegions,
     NeighbourIndex,
     Propagation,
+    class_handicap,
     poisson_learning,
     region_graph,
 )
 from training.settings import PropagationSettings
+from training.taxonomy import ClassInfo, Taxonomy
 
+TAXONOMY = Taxonomy(
+    "test",
+    tuple(
+        ClassInfo(name=name, colour=(0, 0, 0), category=name, kind=kind, bands=(1, 2, 3, 4))
+        for name, kind in (("road", "scene"), ("car", "object"), ("sign", "object"))
+    ),
+)
 EXACT = PropagationSettings(tolerance=1e-6, most_iterations=1000)
 
 
@@ -80,7 +90,9 @@ def test_scores_solve_poissons_equation():
 def test_each_cluster_takes_the_class_of_its_seed_and_a_new_frame_follows():
     rng = np.random.default_rng(3)
     frames = {"one": clusters(rng), "two": clusters(rng)}
-    graph = Propagation.solve(frames, [("one", 5), ("one", 25), ("two", 45)], PropagationSettings(neighbours=6))
+    graph = Propagation.solve(
+        frames, [("one", 5), ("one", 25), ("two", 45)], TAXONOMY, PropagationSettings(neighbours=6)
+    )
     expected = np.repeat([0, 1, 2], 20)
     assert np.array_equal(graph.scores_of("one", frames["one"]).argmax(axis=1), expected)
     assert np.array_equal(graph.scores_of("two", frames["two"]).argmax(axis=1), expected)
@@ -90,7 +102,8 @@ def test_each_cluster_takes_the_class_of_its_seed_and_a_new_frame_follows():
 def test_a_region_like_one_of_the_graph_has_its_neighbours_mean_and_an_unlike_one_its_touching_neighbours():
     old = frame([[1, 0, 0], [0, 1, 0]])
     settings = PropagationSettings(neighbours=2, similarity_power=1, cross_frame_weight=1, contour_weight=1)
-    graph = Propagation(("old",), np.array([0, 2]), old.embedding, np.array([[1, 0], [0, 1]], np.float32), settings)
+    scores = np.eye(2, dtype=np.float32)
+    graph = Propagation(("old",), np.array([0, 2]), old.embedding, scores, np.zeros(2, np.float32), settings)
     new = frame([[0.6, 0.8, 0], [0, 0, 1]], [(0, 1)], [0])
     # Region 1 has no similar region, so it takes region 0's scores; so region 0 stays at the mean of its own two.
     np.testing.assert_allclose(graph.attach(new), np.tile([0.6 / 1.4, 0.8 / 1.4], (2, 1)), atol=1e-4)
@@ -100,7 +113,7 @@ def test_a_solved_graph_survives_the_disk(tmp_path):
     rng = np.random.default_rng(4)
     frames = {"one": clusters(rng)}
     settings = PropagationSettings(neighbours=6)
-    graph = Propagation.solve(frames, [("one", 5), ("one", 25), ("one", 45)], settings)
+    graph = Propagation.solve(frames, [("one", 5), ("one", 25), ("one", 45)], TAXONOMY, settings)
     graph.save(tmp_path / "graph.npz")
     loaded = Propagation.load(tmp_path / "graph.npz", settings)
     new = clusters(rng)
@@ -111,7 +124,7 @@ def test_a_solved_graph_survives_the_disk(tmp_path):
 def test_twice_the_same_bits():
     frames = {"one": clusters(np.random.default_rng(5), 200), "two": clusters(np.random.default_rng(6), 200)}
     seeds = [("one", 5), ("one", 205), ("two", 405)]
-    first, second = (Propagation.solve(frames, seeds, PropagationSettings()) for _ in range(2))
+    first, second = (Propagation.solve(frames, seeds, TAXONOMY, PropagationSettings()) for _ in range(2))
     assert np.array_equal(first.scores, second.scores)
 
 
@@ -119,3 +132,14 @@ def test_a_part_of_the_graph_without_an_annotated_region_scores_nothing():
     weights = sparse.block_diag([np.ones((3, 3)) - np.eye(3)] * 2, format="csr").astype(np.float32)
     scores = poisson_learning(sparse.csr_array(weights), np.array([0, 1]), EXACT)
     assert scores[:3].any() and not scores[3:].any()
+
+
+def test_objects_bear_the_margin_and_are_held_to_their_share():
+    # The car leads the road by 0.5, 0.6, ... on ten regions of equal area; the sign by nothing anywhere.
+    scores = np.zeros((10, 3), np.float32)
+    scores[:, 1] = np.linspace(0.5, 1.4, 10)
+    arguments = (scores, np.ones((10, 3), bool), np.full(10, 7), TAXONOMY)
+    assert class_handicap(*arguments, PropagationSettings(object_margin=0.4)).tolist() == pytest.approx([0, 0.4, 0.4])
+    held = class_handicap(*arguments, PropagationSettings(object_margin=0.4, object_share=0.3))
+    assert ((scores - held).argmax(axis=1) == 1).sum() == 3
+    assert held[[0, 2]].tolist() == pytest.approx([0, 0.4])

@@ -73,7 +73,12 @@ def propagated(scores):
         area=np.ones(count, np.int64),
     )
     graph = Propagation(
-        ("frame",), np.array([0, count]), regions.embedding, np.array(scores, np.float32), PropagationSettings()
+        ("frame",),
+        np.array([0, count]),
+        regions.embedding,
+        np.array(scores, np.float32),
+        np.array([0, 0, 0.4], np.float32),
+        PropagationSettings(),
     )
     return score_by_propagation(["frame"], lambda _: regions, graph, TAXONOMY, PseudoLabelSettings())
 
