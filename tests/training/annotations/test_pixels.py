@@ -1,3 +1,4 @@
+from importlib.resources import files
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ from training.datasets.streets import Streets
 from training.taxonomy import CAMVID, CITYSCAPES, ClassInfo, Taxonomy
 
 CAMVID_ROOT = Path("../shared/data/camvid")
+PIXEL_FILES = files("training") / "annotations"
 
 
 def info(name):
@@ -100,10 +102,32 @@ def test_a_pixel_that_disagrees_with_the_truth_is_a_warning(tmp_path):
     assert len(warnings) == 1 and "road: the true label at x=0, y=0 of a is sky" in warnings[0]
 
 
-def test_the_shipped_streets_pixels_agree_with_the_truth():
-    pixels = load_pixels("streets", CITYSCAPES, "streets")
-    assert check_pixels(pixels, Streets("train"), "streets") == []
+def shipped(dataset):
+    """Return the names of a data set's shipped pixel files: `camvid`, `camvid-2`, ..."""
+    return sorted(path.name.removesuffix(".yaml") for path in PIXEL_FILES.iterdir() if path.name.startswith(dataset))
+
+
+@pytest.fixture(scope="module")
+def streets():
+    return Streets("train")
+
+
+def test_each_data_set_that_is_measured_has_three_files():
+    assert shipped("streets") == ["streets", "streets-2", "streets-3"]
+    assert shipped("camvid") == ["camvid", "camvid-2", "camvid-3"]
+
+
+@pytest.mark.parametrize("source", shipped("streets"))
+def test_the_shipped_streets_pixels_agree_with_the_truth(streets, source):
+    pixels = load_pixels(source, CITYSCAPES, "streets")
+    assert check_pixels(pixels, streets, source) == []
     assert len(pixels.frame_ids) <= 5
+
+
+@pytest.mark.parametrize(("dataset", "taxonomy"), [("streets", CITYSCAPES), ("camvid", CAMVID)])
+def test_no_frame_is_annotated_in_two_files(dataset, taxonomy):
+    frames = [frame for source in shipped(dataset) for frame in load_pixels(source, taxonomy, dataset).frame_ids]
+    assert len(set(frames)) == len(frames)
 
 
 def test_the_cityscapes_template_names_every_class():
@@ -111,7 +135,8 @@ def test_the_cityscapes_template_names_every_class():
 
 
 @pytest.mark.skipif(not CAMVID_ROOT.exists(), reason=f"needs CamVid in {CAMVID_ROOT}")
-def test_the_shipped_camvid_pixels_agree_with_the_truth():
-    pixels = load_pixels("camvid", CAMVID, "camvid")
-    assert check_pixels(pixels, CamVid(CAMVID_ROOT, "train"), "camvid") == []
+@pytest.mark.parametrize("source", shipped("camvid"))
+def test_the_shipped_camvid_pixels_agree_with_the_truth(source):
+    pixels = load_pixels(source, CAMVID, "camvid")
+    assert check_pixels(pixels, CamVid(CAMVID_ROOT, "train"), source) == []
     assert len(pixels.frame_ids) <= 5
