@@ -6,6 +6,7 @@ Only click is imported here; each command imports what it needs when it runs.
 import json
 import sys
 from collections.abc import Iterable
+from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -101,6 +102,51 @@ def evaluate(model: Path, dataset: str, split: str, overrides: tuple[str, ...], 
     lines += [f"{'mean, class':<16} {_percent(scores['miou_class'])}"]
     lines += [f"{'mean, category':<16} {_percent(scores['miou_category'])}   ({scores['frames']} frames)"]
     _print(scores, as_json, ["IoU, %", *lines])
+
+
+@main.command()
+@click.argument("config")
+@click.option(
+    "--table",
+    "tables",
+    multiple=True,
+    type=click.Choice(["features", "refinement", "presets", "propagation"]),
+    help="The paper's tables 2 and 3, the presets, or the ideas of `best`; may be repeated. [default: the first three]",
+)
+@click.option(
+    "--limit", type=click.IntRange(min=1), help="Label this many training frames, evenly spaced. [default: all]"
+)
+@click.option("--pixels", "pixel_files", multiple=True, metavar="FILE", help="Another pixel file to average over.")
+@click.option("--train", is_flag=True, help="Train once on each row's labels, too, and score the evaluation split.")
+@click.option("--out", type=click.Path(path_type=Path, file_okay=False), help="[default: runs/NAME-ablation]")
+@set_option
+@json_option
+def ablate(
+    config: str,
+    tables: tuple[str, ...],
+    limit: int | None,
+    pixel_files: tuple[str, ...],
+    train: bool,
+    out: Path | None,
+    overrides: tuple[str, ...],
+    as_json: bool,
+) -> None:
+    """Say what each part of the method is worth to the pseudo labels of CONFIG's training split."""
+    from training.settings import load_settings
+
+    settings = load_settings(config, overrides)
+    from training.ablation import markdown, run_ablation
+
+    tables = tables or ("features", "refinement", "presets")
+    folder = out or Path("runs") / f"{settings.name}-ablation"
+    rows = run_ablation(
+        config, overrides, tables, folder, limit=limit, pixel_files=pixel_files, train=train, warn=_warn
+    )
+    lines = []
+    for table in tables:
+        lines += [table, "", markdown([row for row in rows if row.table == table])]
+    report = [{key: value for key, value in asdict(row).items() if value is not None} for row in rows]
+    _print({"rows": report}, as_json, [*lines, f"also in {folder}"])
 
 
 @main.command()

@@ -129,13 +129,13 @@ class EmbeddingSettings(_Frozen):
         PassSettings(
             height=705,
             layers=("features.3", "features.6", "features.10", "features.14.conv.0", "features.17"),
-            weights=(1.0, 1.4, 1.0, 1.0, 1.0),
+            weights=(1.0, 1.0, 1.0, 1.4, 1.0),
         ),
     )
     """A coarse pass for what surrounds a region, a fine one for thin things; the layers are MobileNetV2's."""
     output_stride: Literal[16, 32] = 16
     """Input pixels per cell of the network's last layers."""
-    position_weight: Annotated[float, Field(ge=0)] = 0.7
+    position_weight: Annotated[float, Field(ge=0)] = 0.5
     """How loud the place in the frame is, a layer being 1."""
     layer_dimensions: Annotated[int, Field(ge=1)] = 96
     """Principal components that are kept of each layer."""

@@ -129,6 +129,12 @@ def load_pixels(source: str, taxonomy: Taxonomy, dataset: str) -> PixelFile:
     return content
 
 
+def sibling_files(source: str) -> list[str]:
+    """Return the shipped pixel files of the same data set in other frames: NAME-2, NAME-3, ... of a shipped NAME."""
+    shipped = [entry.name.removesuffix(".yaml") for entry in (files("training") / "annotations").iterdir()]
+    return sorted(name for name in shipped if name.rpartition("-")[0] == source and name.rpartition("-")[2].isdigit())
+
+
 def check_pixels(pixels: PixelFile, dataset: Dataset, source: str) -> list[str]:
     """Check the pixels against the frames they lie in.
 
