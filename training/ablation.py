@@ -233,7 +233,7 @@ class _Bench:
 
     def _features(self, settings: Settings) -> Path:
         """Return the folder of the features that the settings ask for, made where they are missing."""
-        parts = ["superpixels", "cam", "embedding" if _propagates(settings) else "saliency"]
+        parts = ["superpixels", "cam", *(["embedding"] if _propagates(settings) else [])]
         asked: dict[str, Any] = {
             "method": settings.pseudo_labels.method,
             "dataset": settings.dataset.model_dump(mode="json"),

@@ -12,56 +12,25 @@ from pathlib import Path
 import mlflow
 import numpy as np
 import pytest
-import yaml
 from PIL import Image
 from safetensors.torch import load_file
-from scipy import ndimage
 
 from serving.client import Client
 from serving.errors import InputError
 from serving.model import Model
 from serving.server import Server
+from tests.training.conftest import FRAMES, SIZE
 from training import pipeline as pipeline_module
 from training import run_folder
-from training.datasets.streets import Streets
 from training.evaluation.evaluate import evaluate_model
 from training.pipeline import Pipeline
 from training.run_folder import write_json
 from training.settings import load_settings
 
-SIZE = (64, 128)
-FRAMES = 24
-
 
 @pytest.fixture(scope="module")
-def overrides(tmp_path_factory):
-    """Settings of a run of seconds, with pixels that a careful person would choose: deep inside a large region."""
-    streets = Streets("train", size=SIZE, train_frames=FRAMES)
-    deepest = {}
-    for frame_id in streets.frame_ids:
-        labels = streets.labels(frame_id)
-        for class_id in np.unique(labels[labels != 255]):
-            depth = ndimage.distance_transform_edt(np.pad(labels == class_id, 1))[1:-1, 1:-1]
-            y, x = np.unravel_index(depth.argmax(), depth.shape)
-            name = streets.taxonomy.names[class_id]
-            if depth[y, x] > deepest.get(name, (0,))[0]:
-                deepest[name] = (depth[y, x], {"image": frame_id, "x": int(x), "y": int(y)})
-    pixels = tmp_path_factory.mktemp("pixels") / "pixels.yaml"
-    pixels.write_text(yaml.safe_dump({"dataset": "streets", "pixels": {name: at for name, (_, at) in deepest.items()}}))
-    return [
-        f"pixels={pixels}",
-        "workers=1",
-        f"dataset.size={list(SIZE)}",
-        f"dataset.frames={FRAMES}",
-        "dataset.limit=4",
-        "superpixels.count=60",
-        "cam.slice_height=65",
-        f"network.input_size={list(SIZE)}",
-        "training.updates=6",
-        "training.checkpoint_every=2",
-        "training.batch=2",
-        "training.crop=[65, 97]",
-    ]
+def overrides(tiny_streets):
+    return tiny_streets
 
 
 def make_pipeline(overrides, out, resume=False):
