@@ -198,6 +198,45 @@ def inspect(config: str, frame_id: str, run: Path | None, out: Path, overrides: 
     _print(report, as_json, [f"{key:<16} {value}" for key, value in report.items()])
 
 
+@main.group()
+def bench() -> None:
+    """Measure what something costs."""
+
+
+@bench.command("pseudo-labels")
+@click.argument("config", default="streets")
+@click.option(
+    "--preset", type=click.Choice(["literal", "paper", "best"]), default="best", show_default=True, help="The method."
+)
+@click.option("--frames", type=click.IntRange(min=1), default=24, show_default=True, help="Training frames measured.")
+@set_option
+@json_option
+def bench_pseudo_labels(config: str, preset: str, frames: int, overrides: tuple[str, ...], as_json: bool) -> None:
+    """Measure the seconds per frame of each step of the pseudo labels, on one thread, and their ratio to the floor.
+
+    The floor is decoding, the network's forward passes and the segmentations.
+    """
+    from training.settings import load_settings
+
+    settings = load_settings(config, [f"pseudo_labels.preset={preset}", *overrides])
+    from training.benchmarks import run_benchmark
+
+    report = run_benchmark(settings, frames)
+    lines = [f"{step:<28} {1000 * seconds:9.1f} ms" for step, seconds in report["seconds_per_frame"].items()]
+    lines += [
+        f"{key:<28} {value:9.2f}"
+        for key, value in report.items()
+        if key in ("ratio_to_floor", "ratio_with_saliency", "two_workers_speedup") and value is not None
+    ]
+    lines += [f"{'peak memory':<28} {report['peak_memory_bytes'] / 2**20:9.0f} MiB"]
+    lines += [
+        f"graph of {cost['frames']} frames, {cost['regions']} regions: "
+        f"{1000 * cost['seconds_per_frame']:.0f} ms a frame, {cost['memory_bytes'] / 2**20:.0f} MiB"
+        for cost in report.get("graph", [])
+    ]
+    _print(report, as_json, lines)
+
+
 for _command in serving_commands.COMMANDS:
     main.add_command(_command)
 _SERVING = {command.name for command in serving_commands.COMMANDS}

@@ -48,11 +48,11 @@ def extract_features(settings: Settings, frame_ids: Sequence[str], folder: Path)
         ClassActivation(network)
     workers = min(settings.workers or os.cpu_count() or 1, len(missing))
     with (
-        ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), _start_worker, (settings, folder)) as pool,
+        ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), start_worker, (settings, folder)) as pool,
         tqdm(total=len(missing), desc="features", unit="frame", disable=None) as progress,
     ):
         try:
-            for future in as_completed([pool.submit(_extract, frame_id) for frame_id in missing]):
+            for future in as_completed([pool.submit(write_features, frame_id) for frame_id in missing]):
                 future.result()
                 progress.update()
         except BaseException:
@@ -109,7 +109,8 @@ class _Worker:
     describe: Callable[[Frame], RegionFeatures | EmbeddedRegions]
 
 
-def _start_worker(settings: Settings, folder: Path) -> None:
+def start_worker(settings: Settings, folder: Path) -> None:
+    """Make this process ready for `write_features`: one thread, the data set open, the networks loaded."""
     parent = multiprocessing.parent_process()
     assert parent is not None
     threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
@@ -125,5 +126,6 @@ def _end_with(parent: multiprocessing.process.BaseProcess) -> None:
     os._exit(1)
 
 
-def _extract(frame_id: str) -> None:
+def write_features(frame_id: str) -> None:
+    """Write a frame's features to the folder that `start_worker` was given."""
     _Worker.describe(_Worker.dataset.frame(frame_id)).save(_Worker.folder / f"{frame_id}.npz")
