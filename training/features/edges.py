@@ -72,7 +72,8 @@ def edge_similarity(edges: NDArray[np.float32], labels: NDArray[np.int32], count
     strongest = np.empty(len(steps), np.float32)
     for first in range(0, len(steps), _WAYS):
         ways = by_steps[first : first + _WAYS]
-        strongest[ways] = _strongest(blocks, places[:, start[ways]], places[:, end[ways]], int(steps[ways[-1]]))
+        starts, ends = places.take(start[ways], axis=1), places.take(end[ways], axis=1)
+        strongest[ways] = _strongest(blocks, starts, ends, int(steps[ways[-1]]))
     similarity = np.ones((count, count), np.float32)
     one, other = order[start], order[end]
     similarity[one, other] = similarity[other, one] = 1 - strongest
@@ -101,5 +102,6 @@ def _strongest(
         if number % _LOOK == _LOOK - 1 or number == steps:
             strongest[going] = seen
             on = np.flatnonzero(seen < 1)
-            going, seen, place, step = going[on], seen[on], place[:, on], step[:, on]
+            going, seen = going[on], seen[on]
+            place, step = place.take(on, axis=1), step.take(on, axis=1)
     return strongest

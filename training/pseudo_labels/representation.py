@@ -171,9 +171,9 @@ def scene_representation(
     """Describe a scene class by up to G colour and texture vectors.
 
     The neighbours of the annotated superpixel in context, eq (3), are grouped by colour x texture similarity
-    (average linkage; the group of the annotated superpixel and then the largest ones stay). The groups' means start
-    the E-M of eq (2): each neighbour joins its most similar centre, each centre becomes its group's optimum, until no
-    neighbour moves.
+    (average linkage; the group of the annotated superpixel and then the largest ones stay, of equal ones those nearer
+    in context). The groups' means start the E-M of eq (2): each neighbour joins its most similar centre, each centre
+    becomes its group's optimum, until no neighbour moves.
     """
     context = context_similarity(features)[annotated]
     neighbours = np.flatnonzero((context > settings.scene_neighbour_threshold) | (np.arange(len(context)) == annotated))
@@ -182,7 +182,7 @@ def scene_representation(
     group = _average_linkage(similarity, settings.scene_group_threshold)
     sizes = np.bincount(group)
     sizes[group[np.flatnonzero(neighbours == annotated)[0]]] += len(neighbours)
-    kept = np.argsort(-sizes, kind="stable")[: settings.scene_groups]
+    kept = np.lexsort((-np.bincount(group, context[neighbours]), -sizes))[: settings.scene_groups]
     grouped = np.isin(group, kept)
     vectors, group = imaging_features(features)[neighbours[grouped]], group[grouped]
     centres = np.stack([vectors[group == number].mean(axis=0) for number in kept])
