@@ -55,3 +55,11 @@ def test_a_scene_keeps_at_most_g_groups_and_always_the_annotated_one():
     similarity = histogram_intersection(np.concatenate([colour, features.texture], axis=1) / 2, found.vectors)
     assert found.members == 3
     assert similarity.max(axis=1) == pytest.approx([0.5, 1, 1, 1])
+
+
+def test_of_equal_groups_the_one_nearer_in_context_stays():
+    edges = np.ones((4, 4), np.float32)
+    edges[3, :3] = edges[:3, 3] = 0.6, 0.9, 0.7
+    features = make_features(4, colour=np.tile(one_hot([0, 5, 9, 20], 32) / 3, (1, 3)), edge_similarity=edges)
+    found = scene_representation(features, 3, 3, RepresentationSettings(scene_groups=2))
+    assert found.vectors[:, :32].argmax(axis=1).tolist() == [20, 5]
