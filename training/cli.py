@@ -173,7 +173,7 @@ def export(run: Path, number: int | None, out: Path, as_json: bool) -> None:
 @click.option(
     "--run",
     type=click.Path(path_type=Path, file_okay=False),
-    help="Take features from this folder, which `train` made, where it has them; else all frames' are made anew.",
+    help="Take features and the solved graph from this folder, which `train` made, where it has them.",
 )
 @click.option("--out", required=True, type=click.Path(path_type=Path, dir_okay=False), help="The HTML file to write.")
 @set_option
@@ -191,8 +191,8 @@ def inspect(config: str, frame_id: str, run: Path | None, out: Path, overrides: 
     report = {
         "page": str(out),
         "frame": frame_id,
-        "superpixels": len(intermediates.features.area),
-        "frames": intermediates.frames,
+        "superpixels": len(intermediates.features.regions.area),
+        "frames": len(intermediates.scoring.frames),
         "bytes": out.stat().st_size,
     }
     _print(report, as_json, [f"{key:<16} {value}" for key, value in report.items()])

@@ -1,74 +1,47 @@
 """Everything that the method knows about one frame, as arrays, from the very functions that the pipeline runs.
 
-`inspect_frame` reads a data set and gathers it; `label_data_set` is all of a preset that is needed, so that a preset of
-another kind takes its place by answering the same arrays. `page` hands the result to a person.
+`inspect_frame` reads a data set and gathers it: all frames' scores by the method of the settings, and of the one frame
+every feature besides, whether that method takes it or not. `page` hands the result to a person.
 """
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from skimage.color import rgb2lab
 from torchvision import models
 from tqdm import tqdm
 
 from serving.errors import InputError
 from training.annotations.pixels import PixelFile, check_pixels, load_pixels
 from training.datasets import evenly_spaced, open_dataset
+from training.features.cam import ClassActivation, load_classifier
 from training.features.edges import edge_map
-from training.features.extraction import extract_features
-from training.features.regions import RegionFeatures
+from training.features.embedding import EmbeddedRegions
+from training.features.extraction import BASIS, describe_frames, extract_features
+from training.features.lab import rgb_to_lab
+from training.features.regions import RegionFeatures, region_features
 from training.features.saliency import CROPPINGS, saliency_map
-from training.inspection.cached import cached_features
-from training.pseudo_labels.inference import class_scores, label_regions
-from training.pseudo_labels.labelling import (
+from training.inspection.cached import link_features, solved_graph
+from training.pseudo_labels.inference import class_scores
+from training.pseudo_labels.propagation import Propagation
+from training.pseudo_labels.representation import represent_classes
+from training.pseudo_labels.scoring import (
     LoadFeatures,
-    _edge_scale,
-    _Scored,
-    _standardise,
-    represent_classes,
+    LoadRegions,
+    Scored,
+    Scoring,
+    score_by_propagation,
+    score_by_similarity,
+    solve_graph,
 )
-from training.pseudo_labels.refinement import allowed_classes, refine
-from training.pseudo_labels.representation import Representation
 from training.pseudo_labels.similarity import context_similarity, histogram_intersection
-from training.settings import CamSettings, PseudoLabelSettings, Settings
+from training.settings import CamSettings, Settings
 from training.taxonomy import Taxonomy
-
-ABOVE_MEAN = "deviations above the class's mean over the data set"
-SIMILARITY = "similarity, eq (1)"
-
-
-@dataclass(frozen=True, kw_only=True)
-class FrameLabelling:
-    """How a preset labels the K superpixels of one frame."""
-
-    scores_before: NDArray[np.float32]
-    """Scores of each class before the preset's refinement, [K, C], finite; higher is likelier."""
-    scores_after: NDArray[np.float32]
-    """Scores after it, in the same unit, [K, C]; `labels` is decided on them."""
-    labels: NDArray[np.uint8]
-    """The pseudo label, [K]: class ids, 255 where no score reaches its threshold."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class DatasetLabelling:
-    """How a preset labels one frame, and the scores over the data set by which it can be judged."""
-
-    frame: FrameLabelling
-    """The frame that is looked at."""
-    thresholds: NDArray[np.float32]
-    """Score that a superpixel must reach to be labelled with a class, [C], in the scores' unit."""
-    unit: str
-    """What a score is, for the axis of a figure."""
-    scores_before: NDArray[np.float32]
-    """Scores before refinement of all N superpixels of the data set, [N, C]."""
-    scores_after: NDArray[np.float32]
-    """Scores after it, [N, C]."""
-    allowed: NDArray[np.bool_]
-    """Whether a class may stand in a superpixel's band, [N, C]."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,6 +57,21 @@ class AnnotatedPixel:
 
 
 @dataclass(frozen=True, kw_only=True)
+class FrameFeatures:
+    """What a method's scores of one frame of K superpixels were made from."""
+
+    regions: RegionFeatures
+    """The superpixels and their features: those that the scores come from (`similarity`), or those that show what the
+    paper would see in the same superpixels (`propagation`)."""
+    embedding: NDArray[np.float32] | None
+    """Their embedding, [K, D], each row of length 1 (`propagation` only)."""
+    class_maps: NDArray[np.float32]
+    """How like each superpixel is to what stands for each class, [K, C] in [0, 1]. `similarity`: SM, eq (1) to the
+    class's representation. `propagation`: the cosine of the embeddings, clipped at 0, to the class's annotated region,
+    the one region from which its scores spread."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Intermediates:
     """One frame of K superpixels, C classes, and a classifier of S classes, with every step's result."""
 
@@ -92,39 +80,44 @@ class Intermediates:
     dataset: str
     """Name of the data set (`DatasetSettings.name`)."""
     preset: str
-    """Name of the preset behind `labelling`."""
-    frames: int
-    """Frames of the data set that `labelling` saw, this one among them."""
-    taxonomy: Taxonomy
-    """The C classes."""
+    """Name of the preset behind the settings."""
+    method: Literal["similarity", "propagation"]
+    """The method that labels (`PseudoLabelSettings.method`)."""
     frame: NDArray[np.uint8]
     """The pixels, RGB, [H, W, 3]."""
     truth: NDArray[np.uint8] | None
     """True class ids, [H, W], 255 is ignored; None where nobody drew them. Shown beside the label, used for nothing."""
     annotated: tuple[AnnotatedPixel, ...]
     """The annotated pixels that lie in this frame."""
-    features: RegionFeatures
-    """The superpixels and their features: `labels`, `semantic`, `edge_similarity` (E), `band` and `area` are shown."""
+    features: FrameFeatures
+    """The superpixels, their features, and the class maps."""
     network_classes: tuple[str, ...]
-    """Names of the classes of `features.semantic`, S of them."""
+    """Names of the classes of `features.regions.semantic`, S of them."""
     edges: NDArray[np.float32]
     """The edge map behind E, [H, W] in [0, 1]."""
-    saliency: NDArray[np.float32]
-    """The saliency maps, [3, H, W] in [0, 1]: the whole frame, and both croppings."""
-    semantic_similarity: NDArray[np.float32]
-    """Eq (1) between the semantic features of the superpixels, [K, K] in [0, 1]."""
-    colour_similarity: NDArray[np.float32]
-    """Eq (1) between their colours, [K, K]."""
-    texture_similarity: NDArray[np.float32]
-    """Eq (1) between their textures, [K, K]."""
-    context: NDArray[np.float32]
-    """Simc of eq (3) as the preset's eq (4) takes it, [K, K] in [0, 1]."""
-    class_maps: NDArray[np.float32]
-    """SM: eq (1) between each superpixel and what represents each class, [K, C] in [0, 1]."""
-    allowed: NDArray[np.bool_]
-    """Whether a class may stand in a superpixel's band, [K, C]."""
-    labelling: DatasetLabelling
-    """The scores before and after refinement, the thresholds, and the label."""
+    saliency: dict[str, NDArray[np.float32]]
+    """The saliency map of each view by its name, [H, W] in [0, 1]: the whole frame, and both croppings."""
+    similarities: dict[str, NDArray[np.float32]]
+    """Similarities of the superpixels, [K, K] in [0, 1], symmetric, by name. `embedding`: the cosine of the embeddings,
+    clipped at 0, by which the graph joins regions (`propagation` only). `semantic`, `colour`, `texture`: eq (1).
+    `edges`: E. `context`: Simc of eq (3), sharpened as eq (4) takes it."""
+    scoring: Scoring
+    """The scores of the data set's frames, this one among them, their thresholds, and the labels."""
+
+    @property
+    def scored(self) -> Scored:
+        """The frame's own scores."""
+        return self.scoring.frames[self.frame_id]
+
+    @cached_property
+    def pooled(self) -> Scored:
+        """The scores of all N superpixels of the data set's frames, [N, C]."""
+        frames = self.scoring.frames.values()
+        return Scored(
+            np.concatenate([frame.before for frame in frames]),
+            np.concatenate([frame.after for frame in frames]),
+            np.concatenate([frame.allowed for frame in frames]),
+        )
 
 
 def inspect_frame(settings: Settings, frame_id: str, run: Path | None, *, warn: Callable[[str], None]) -> Intermediates:
@@ -135,9 +128,11 @@ def inspect_frame(settings: Settings, frame_id: str, run: Path | None, *, warn: 
     settings
         As of a training; `dataset.limit` says how many frames the scores are taken over.
     frame_id
-        A frame of the training split. One that the limit leaves out is added to the others.
+        A frame of the training split. One that the limit leaves out is scored as well: by `similarity` it joins the
+        others, by `propagation` it is attached to their graph, as new frames are.
     run
-        The folder of a pipeline, whose features are taken where it has them; the others are made, and kept nowhere.
+        The folder of a pipeline, whose features are taken where it has them, and whose solved graph is where it is of
+        the same settings and pixels; all else is made, and kept nowhere.
     warn
         Takes warnings for a person, such as an annotated pixel that disagrees with the truth.
 
@@ -155,136 +150,134 @@ def inspect_frame(settings: Settings, frame_id: str, run: Path | None, *, warn: 
     pixels = load_pixels(settings.pixels, dataset.taxonomy, settings.dataset.name)
     for warning in check_pixels(pixels, dataset, settings.pixels):
         warn(warning)
-    labelled = evenly_spaced(dataset.frame_ids, settings.dataset.limit)
-    labelled += [frame_id] if frame_id not in labelled else []
+    limited = evenly_spaced(dataset.frame_ids, settings.dataset.limit)
+    needed = list(dict.fromkeys([*limited, *pixels.frame_ids]))
+    frame = dataset.frame(frame_id)
     with TemporaryDirectory(prefix="onepixel-") as made:
-        places = cached_features(settings, list(dict.fromkeys([*labelled, *pixels.frame_ids])), run)
-        missing = [name for name, place in places.items() if place is None]
-        extract_features(settings, missing, Path(made))
+        folder = Path(made)
+        if run is not None:
+            link_features(settings, {*needed, frame_id}, run, folder)
+        extract_features(settings, needed, folder)
+        if not (folder / f"{frame_id}.npz").exists():
+            describe_frames(settings, folder / BASIS)(frame).save(folder / f"{frame_id}.npz")
+        scored = list(dict.fromkeys([*limited, frame_id]))
+        if settings.pseudo_labels.method == "similarity":
 
-        def load(name: str) -> RegionFeatures:
-            return RegionFeatures.load(places[name] or Path(made) / f"{name}.npz")
+            def load(name: str) -> RegionFeatures:
+                return RegionFeatures.load(folder / f"{name}.npz")
 
-        representations = represent_classes(pixels, load, dataset.taxonomy, settings.representation)
-        return intermediates(
-            load(frame_id),
-            dataset.frame(frame_id),
-            representations,
-            label_data_set(frame_id, labelled, load, representations, dataset.taxonomy, settings.pseudo_labels),
-            settings,
-            frame_id=frame_id,
-            frames=len(labelled),
-            taxonomy=dataset.taxonomy,
-            truth=dataset.labels(frame_id) if dataset.has_labels else None,
-            pixels=pixels,
-        )
+            features, scoring = by_similarity(settings, frame_id, scored, pixels, dataset.taxonomy, load)
+        else:
+
+            def load_regions(name: str) -> EmbeddedRegions:
+                return EmbeddedRegions.load(folder / f"{name}.npz")
+
+            path = None if run is None else solved_graph(settings, pixels, run)
+            if path is None:
+                graph = solve_graph(limited, load_regions, pixels, dataset.taxonomy, settings.propagation)
+            else:
+                graph = Propagation.load(path, settings.propagation)
+            features, scoring = by_propagation(
+                settings, frame_id, frame, scored, pixels, dataset.taxonomy, load_regions, graph
+            )
+    truth = dataset.labels(frame_id) if dataset.has_labels else None
+    return intermediates(features, scoring, settings, frame_id=frame_id, frame=frame, truth=truth, pixels=pixels)
 
 
-def label_data_set(
+def by_similarity(
+    settings: Settings,
     frame_id: str,
-    frame_ids: Sequence[str],
-    load: LoadFeatures,
-    representations: Sequence[Representation],
+    scored: Sequence[str],
+    pixels: PixelFile,
     taxonomy: Taxonomy,
-    settings: PseudoLabelSettings,
-) -> DatasetLabelling:
-    """Score all frames and label one of them as `labelling.initial_labels` does, keeping what it passes through.
+    load: LoadFeatures,
+) -> tuple[FrameFeatures, Scoring]:
+    """Score frames by similarity, and describe one of them."""
+    representations = represent_classes(pixels, load, taxonomy, settings.representation)
+    scoring = score_by_similarity(scored, load, representations, taxonomy, settings.pseudo_labels)
+    regions = load(frame_id)
+    class_maps = class_scores(regions, representations, taxonomy)
+    return FrameFeatures(regions=regions, embedding=None, class_maps=class_maps), scoring
 
-    `paper` expresses the scores before refinement in deviations of their own, as if they were to be labelled.
 
-    Parameters
-    ----------
-    frame_id
-        The frame that is looked at, one of `frame_ids`.
-    frame_ids
-        The frames whose scores count.
-    load
-        Gives a frame's features.
-    representations
-        Of each class.
-    taxonomy
-        The classes.
-    settings
-        The preset and its constants.
-    """
-    before: dict[str, _Scored] = {}
-    after: dict[str, _Scored] = {}
-    for name in tqdm(frame_ids, desc="scores", unit="frame", disable=None):
-        features = load(name)
-        allowed = allowed_classes(features.band, taxonomy)
-        scores = class_scores(features, representations, taxonomy)
-        before[name] = _Scored(scores, allowed)
-        after[name] = _Scored(refine(scores, context_similarity(features, _edge_scale(settings))), allowed)
-    if settings.preset == "literal":
-        thresholds = np.full(len(taxonomy.classes), settings.literal_threshold, np.float32)
-    else:
-        kinds = {"object": settings.object_threshold, "scene": settings.scene_threshold}
-        thresholds = np.array([kinds[info.kind] for info in taxonomy.classes], np.float32)
-        before, after = _standardise(before), _standardise(after)
-    chosen = after[frame_id]
-    return DatasetLabelling(
-        frame=FrameLabelling(
-            scores_before=before[frame_id].scores,
-            scores_after=chosen.scores,
-            labels=label_regions(chosen.scores, chosen.allowed, taxonomy, thresholds),
-        ),
-        thresholds=thresholds,
-        unit=SIMILARITY if settings.preset == "literal" else ABOVE_MEAN,
-        scores_before=np.concatenate([scored.scores for scored in before.values()]),
-        scores_after=np.concatenate([scored.scores for scored in after.values()]),
-        allowed=np.concatenate([scored.allowed for scored in after.values()]),
-    )
+def by_propagation(
+    settings: Settings,
+    frame_id: str,
+    frame: NDArray[np.uint8],
+    scored: Sequence[str],
+    pixels: PixelFile,
+    taxonomy: Taxonomy,
+    load: LoadRegions,
+    graph: Propagation,
+) -> tuple[FrameFeatures, Scoring]:
+    """Score frames from a solved graph, and describe one of them, whose `RegionFeatures` nobody has made yet."""
+    scoring = score_by_propagation(scored, load, graph, taxonomy, settings.pseudo_labels)
+    activation = ClassActivation(load_classifier(settings.cam))
+    embedding = load(frame_id).embedding
+    return FrameFeatures(
+        regions=region_features(frame, activation, settings.superpixels, settings.cam),
+        embedding=embedding,
+        class_maps=cosine(embedding, annotated_embedding(pixels, load, taxonomy)),
+    ), scoring
+
+
+def annotated_embedding(pixels: PixelFile, load: LoadRegions, taxonomy: Taxonomy) -> NDArray[np.float32]:
+    """Return the embedding of each class's annotated region, float32 [C, D]."""
+    frames = {name: load(name) for name in pixels.frame_ids}
+    chosen = [(frames[pixel.image], pixel) for pixel in (pixels.pixels[name] for name in taxonomy.names)]
+    return np.stack([regions.embedding[regions.labels[pixel.y, pixel.x]] for regions, pixel in chosen])
+
+
+def cosine(first: NDArray[np.float32], second: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return the cosine of embeddings [N, D] and [M, D], rows of length 1, clipped at 0: float32 [N, M] in [0, 1]."""
+    return np.clip(first @ second.T, 0, 1)
 
 
 def intermediates(
-    features: RegionFeatures,
-    frame: NDArray[np.uint8],
-    representations: Sequence[Representation],
-    labelling: DatasetLabelling,
+    features: FrameFeatures,
+    scoring: Scoring,
     settings: Settings,
     *,
     frame_id: str,
-    frames: int,
-    taxonomy: Taxonomy,
+    frame: NDArray[np.uint8],
     truth: NDArray[np.uint8] | None,
     pixels: PixelFile,
 ) -> Intermediates:
-    """Put one frame's intermediates together, computing the maps and similarities that `features` does not keep.
+    """Put one frame's intermediates together, computing the maps and similarities that its features do not keep.
 
-    Parameters are the fields of `Intermediates` of the same names, the representation of each class, the settings of
-    the run and its pixel file.
+    Parameters are the fields of `Intermediates` of the same names, the settings of the run and its pixel file.
     """
-    lab = rgb2lab(frame).astype(np.float32)
-    similarities = [
-        histogram_intersection(vectors, vectors)
-        for vectors in tqdm(
-            (features.semantic, features.colour, features.texture), desc="similarities", delay=2, disable=None
-        )
-    ]
+    regions, embedding = features.regions, features.embedding
+    lab = rgb_to_lab(frame)
+    vectors = {"semantic": regions.semantic, "colour": regions.colour, "texture": regions.texture}
+    similarities = {} if embedding is None else {"embedding": cosine(embedding, embedding)}
+    for name in tqdm(vectors, desc="similarities", delay=2, disable=None):
+        similarities[name] = histogram_intersection(vectors[name], vectors[name])
+    similarities["edges"] = regions.edge_similarity
+    similarities["context"] = context_similarity(regions, settings.pseudo_labels.edge_scale)
     return Intermediates(
         frame_id=frame_id,
         dataset=settings.dataset.name,
         preset=settings.pseudo_labels.preset,
-        frames=frames,
-        taxonomy=taxonomy,
+        method=settings.pseudo_labels.method,
         frame=frame,
         truth=truth,
         annotated=tuple(
             AnnotatedPixel(class_id=class_id, x=pixels.pixels[name].x, y=pixels.pixels[name].y)
-            for class_id, name in enumerate(taxonomy.names)
+            for class_id, name in enumerate(scoring.taxonomy.names)
             if pixels.pixels[name].image == frame_id
         ),
         features=features,
-        network_classes=network_classes(settings.cam, features.semantic.shape[1]),
+        network_classes=network_classes(settings.cam, regions.semantic.shape[1]),
         edges=edge_map(lab),
-        saliency=np.stack([saliency_map(lab, features.labels, *tiles) for tiles in CROPPINGS]),
-        semantic_similarity=similarities[0],
-        colour_similarity=similarities[1],
-        texture_similarity=similarities[2],
-        context=context_similarity(features, _edge_scale(settings.pseudo_labels)),
-        class_maps=class_scores(features, representations, taxonomy),
-        allowed=allowed_classes(features.band, taxonomy),
-        labelling=labelling,
+        saliency={
+            "whole frame" if tiles == (1, 1) else f"{tiles[0]} × {tiles[1]} tiles": saliency_map(
+                lab, regions.labels, *tiles
+            )
+            for tiles in CROPPINGS
+        },
+        similarities=similarities,
+        scoring=scoring,
     )
 
 

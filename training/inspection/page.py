@@ -19,15 +19,17 @@ from numpy.typing import NDArray
 from serving.files import whole_file
 from serving.frames import encode_jpeg, encode_png
 from training.evaluation.score_histograms import score_histograms
-from training.features.saliency import CROPPINGS
 from training.features.superpixels import centroids, pixel_membership
 from training.inspection.collect import Intermediates
 from training.inspection.packing import pack, quantise, quantise_columns, upper_triangle
+from training.pseudo_labels.scoring import Scoring
 
 SCRIPTS = ("data.js", "stage.js", "layers.js", "panel.js", "main.js")
 """In the order in which they run, as one script."""
 BINS = 48
 """Of a class's histogram of scores."""
+BEYOND = 0.001
+"""Share of a class's scores, at either end, that its histogram counts in its last bin rather than stretch to it."""
 QUALITY = 95
 """JPEG quality of the frame, which is only looked at: every number on the page comes from the pixels themselves."""
 
@@ -40,14 +42,9 @@ def write_page(intermediates: Intermediates, path: Path) -> None:
 
 def render_page(intermediates: Intermediates) -> str:
     """Return the whole HTML document."""
-    labelling = intermediates.labelling
+    pooled, scoring = intermediates.pooled, intermediates.scoring
     figure = score_histograms(
-        labelling.scores_before,
-        labelling.scores_after,
-        labelling.allowed,
-        labelling.thresholds,
-        intermediates.taxonomy,
-        unit=labelling.unit,
+        pooled.before, pooled.after, pooled.allowed, scoring.thresholds, scoring.taxonomy, unit=scoring.unit
     )
     parts = {
         "title": html.escape(f"{intermediates.frame_id} · {intermediates.dataset}"),
@@ -63,81 +60,88 @@ def render_page(intermediates: Intermediates) -> str:
 
 def describe(intermediates: Intermediates) -> dict[str, Any]:
     """Return what is no array: names, colours, sizes, thresholds."""
-    height, width = intermediates.features.labels.shape
-    labelling = intermediates.labelling
+    height, width = intermediates.features.regions.labels.shape
+    scoring = intermediates.scoring
     return {
         "frame": intermediates.frame_id,
         "dataset": intermediates.dataset,
         "preset": intermediates.preset,
-        "frames": intermediates.frames,
-        "unit": labelling.unit,
+        "method": intermediates.method,
+        "frames": len(scoring.frames),
+        "unit": scoring.unit,
         "height": height,
         "width": width,
-        "count": len(intermediates.features.area),
+        "count": len(intermediates.features.regions.area),
         "classes": [
             {
                 "name": info.name,
                 "colour": info.colour,
                 "kind": info.kind,
                 "bands": info.bands,
-                "threshold": float(threshold),
+                "threshold": threshold,
             }
-            for info, threshold in zip(intermediates.taxonomy.classes, labelling.thresholds, strict=True)
+            for info, threshold in zip(scoring.taxonomy.classes, _thresholds(scoring), strict=True)
         ],
         "networkClasses": intermediates.network_classes,
-        "views": ["whole frame" if tiles == (1, 1) else f"{tiles[0]} × {tiles[1]} tiles" for tiles in CROPPINGS],
+        "views": list(intermediates.saliency),
         "annotated": [{"class": pixel.class_id, "x": pixel.x, "y": pixel.y} for pixel in intermediates.annotated],
         "bins": BINS,
     }
 
 
 def arrays(intermediates: Intermediates) -> dict[str, NDArray]:
-    """Return the arrays of the page by the names that its scripts know; `truth` only where there is one."""
-    features, labelling = intermediates.features, intermediates.labelling
-    count = len(features.area)
-    responses, most = quantise_columns(features.semantic)
-    counts, edges = _histograms(intermediates)
+    """Return the arrays of the page by the names that its scripts know; `truth` only where there is one.
+
+    Each similarity has its own name, `embedding` only where the method has it.
+    """
+    regions, scored = intermediates.features.regions, intermediates.scored
+    count = len(regions.area)
+    responses, most = quantise_columns(regions.semantic)
+    counts, ranges = _histograms(intermediates)
     content: dict[str, NDArray] = {
-        "superpixels": features.labels.astype(np.uint16),
+        "superpixels": regions.labels.astype(np.uint16),
         "edgeMap": quantise(intermediates.edges),
-        "saliency": quantise(intermediates.saliency),
-        "meanColour": (pixel_membership(features.labels, count) @ intermediates.frame.reshape(-1, 3)).astype(np.uint8),
-        "centre": centroids(features.labels, count).astype(np.float32),
-        "band": features.band,
-        "area": features.area.astype(np.uint32),
-        "allowed": intermediates.allowed.astype(np.uint8),
-        "classMaps": intermediates.class_maps.astype(np.float32),
-        "before": labelling.frame.scores_before.astype(np.float32),
-        "after": labelling.frame.scores_after.astype(np.float32),
-        "label": labelling.frame.labels,
+        "saliency": quantise(np.stack(list(intermediates.saliency.values()))),
+        "meanColour": (pixel_membership(regions.labels, count) @ intermediates.frame.reshape(-1, 3)).astype(np.uint8),
+        "centre": centroids(regions.labels, count).astype(np.float32),
+        "band": regions.band,
+        "area": regions.area.astype(np.uint32),
+        "allowed": scored.allowed.astype(np.uint8),
+        "classMaps": intermediates.features.class_maps.astype(np.float32),
+        "before": scored.before.astype(np.float32),
+        "after": scored.after.astype(np.float32),
+        "label": intermediates.scoring.labels(intermediates.frame_id),
         "responses": responses,
         "mostResponse": most,
-        "semantic": upper_triangle(intermediates.semantic_similarity),
-        "colour": upper_triangle(intermediates.colour_similarity),
-        "texture": upper_triangle(intermediates.texture_similarity),
-        "context": upper_triangle(intermediates.context),
-        "edges": upper_triangle(features.edge_similarity),
         "histograms": counts,
-        "histogramRange": edges,
+        "histogramRange": ranges,
         "colourMap": np.round(colormaps["viridis"](np.arange(256))[:, :3] * 255).astype(np.uint8),
     }
+    content |= {name: upper_triangle(matrix) for name, matrix in intermediates.similarities.items()}
     if intermediates.truth is not None:
         content["truth"] = intermediates.truth
     return content
 
 
+def _thresholds(scoring: Scoring) -> list[float | None]:
+    # Where the highest score of all decides, the threshold is one that nothing misses: there is none to show.
+    return [float(threshold) if scoring.objects_first else None for threshold in scoring.thresholds]
+
+
 def _histograms(intermediates: Intermediates) -> tuple[NDArray[np.uint32], NDArray[np.float32]]:
     # Counts [2, C, BINS], before and after, over the superpixels where a class may stand, and each class's range
-    # [C, 2], which holds its threshold.
-    labelling = intermediates.labelling
-    both = np.stack([labelling.scores_before, labelling.scores_after])
-    counts = np.zeros((2, len(labelling.thresholds), BINS), np.uint32)
-    ranges = np.zeros((len(labelling.thresholds), 2), np.float32)
-    for class_id, threshold in enumerate(labelling.thresholds):
-        seen = both[:, labelling.allowed[:, class_id], class_id]
-        ranges[class_id] = seen.min(initial=threshold), seen.max(initial=threshold)
-        for which, scores in enumerate(seen):
-            counts[which, class_id] = np.histogram(scores, BINS, tuple(ranges[class_id]))[0]
+    # [C, 2], which holds its threshold where it has one; what lies beyond is counted at the ends.
+    pooled, thresholds = intermediates.pooled, _thresholds(intermediates.scoring)
+    both = np.stack([pooled.before, pooled.after])
+    counts = np.zeros((2, len(thresholds), BINS), np.uint32)
+    ranges = np.zeros((len(thresholds), 2), np.float32)
+    for class_id, threshold in enumerate(thresholds):
+        seen = both[:, pooled.allowed[:, class_id], class_id]
+        ends = np.quantile(seen, [BEYOND, 1 - BEYOND], method="nearest") if seen.size else np.zeros(2)
+        shown = np.append(ends, [] if threshold is None else threshold)
+        ranges[class_id] = low, high = shown.min(), shown.max()
+        for which, scores in enumerate(seen.clip(low, high)):
+            counts[which, class_id] = np.histogram(scores, BINS, (low, high))[0]
     return counts, ranges
 
 

@@ -4,9 +4,11 @@ import numpy as np
 
 from tests.training.pseudo_labels.regions import make_features, one_hot
 from training.annotations.pixels import Pixel, PixelFile
-from training.inspection.collect import intermediates, label_data_set
-from training.pseudo_labels.labelling import represent_classes
-from training.settings import Settings
+from training.features.embedding import EmbeddedRegions
+from training.inspection.collect import FrameFeatures, annotated_embedding, by_similarity, cosine, intermediates
+from training.pseudo_labels.propagation import Propagation
+from training.pseudo_labels.scoring import score_by_propagation
+from training.settings import load_settings
 from training.taxonomy import ClassInfo, Taxonomy
 
 
@@ -33,6 +35,16 @@ FEATURES = make_features(
     area=np.full(4, 9),
 )
 """Road, road, wall, the object."""
+REGIONS = EmbeddedRegions(
+    labels=SUPERPIXELS,
+    embedding=np.array([[1, 0, 0], [0.8, 0.6, 0], [0, 1, 0], [-0.6, 0, 0.8]], np.float32),
+    adjacent=np.array([[0, 1], [0, 2], [1, 3], [2, 3]], np.int32),
+    contour=np.ones(4, np.float32),
+    band=FEATURES.band,
+    area=FEATURES.area,
+)
+SPREAD = np.array([[1, 0, 0], [0.75, 0.25, 1.125], [0, 1, 1.5], [0, 0, 2]], np.float32)
+"""Scores from a graph: the object's margin of 0.4 keeps superpixel 1 a road, and not superpixel 2 a wall."""
 PIXELS = PixelFile(
     dataset="test",
     pixels={
@@ -43,27 +55,17 @@ PIXELS = PixelFile(
 )
 FRAME = np.random.default_rng(0).integers(0, 256, (6, 6, 3), np.uint8)
 TRUTH = np.where(SUPERPIXELS == 3, 2, SUPERPIXELS // 2).astype(np.uint8)
-OVERRIDES = {"name": "test", "pixels": "test", "dataset": {"name": "streets"}, "cam": {"weights": "embedded"}}
 
 
-def make_settings(**pseudo_labels):
-    return Settings.model_validate(OVERRIDES | {"pseudo_labels": pseudo_labels})
-
-
-def make_intermediates(truth=TRUTH, **pseudo_labels):
-    settings = make_settings(**pseudo_labels)
-    load = {"frame": FEATURES}.__getitem__
-    representations = represent_classes(PIXELS, load, TAXONOMY, settings.representation)
-    labelling = label_data_set("frame", ["frame"], load, representations, TAXONOMY, settings.pseudo_labels)
-    return intermediates(
-        FEATURES,
-        FRAME,
-        representations,
-        labelling,
-        settings,
-        frame_id="frame",
-        frames=1,
-        taxonomy=TAXONOMY,
-        truth=truth,
-        pixels=PIXELS,
-    )
+def make_intermediates(preset, *overrides, truth=TRUTH):
+    settings = load_settings("streets", [f"pseudo_labels.preset={preset}", *overrides])
+    if settings.pseudo_labels.method == "similarity":
+        load = {"frame": FEATURES}.__getitem__
+        features, scoring = by_similarity(settings, "frame", ["frame"], PIXELS, TAXONOMY, load)
+    else:
+        load = {"frame": REGIONS}.__getitem__
+        graph = Propagation(("frame",), np.array([0, 4]), REGIONS.embedding, SPREAD, settings.propagation)
+        scoring = score_by_propagation(["frame"], load, graph, TAXONOMY, settings.pseudo_labels)
+        class_maps = cosine(REGIONS.embedding, annotated_embedding(PIXELS, load, TAXONOMY))
+        features = FrameFeatures(regions=FEATURES, embedding=REGIONS.embedding, class_maps=class_maps)
+    return intermediates(features, scoring, settings, frame_id="frame", frame=FRAME, truth=truth, pixels=PIXELS)

@@ -21,12 +21,16 @@ holders.forEach((holder) => holder.remove());
 const { width, height, count } = meta;
 const classCount = meta.classes.length;
 const networkCount = meta.networkClasses.length;
+// Whether scores are held against thresholds; else the highest is the label.
+const judged = meta.classes.some((entry) => entry.threshold !== null);
 
 // A superpixel's number at a position of the frame, null outside.
 function superpixelAt(x, y) {
   const inside = x >= 0 && y >= 0 && x < width && y < height;
   return inside ? data.superpixels[Math.floor(y) * width + Math.floor(x)] : null;
 }
+
+const annotatedHere = meta.annotated.map(({ x, y }) => superpixelAt(x, y));
 
 // From the upper triangle of a symmetric matrix, row by row, of roots, as `packing.upper_triangle` lays it out.
 function similarity(measure, first, second) {

@@ -9,18 +9,40 @@ const LEAST_SPAN = 1e-3;
 const BAND_COLOURS = [0.15, 0.4, 0.65, 0.95].map((at) => [...VIRIDIS.subarray(Math.round(at * 255) * 3).slice(0, 3)]);
 const meanColours = Array.from({ length: count }, (_, i) => [...data.meanColour.subarray(3 * i, 3 * i + 3)]);
 
+// What the steps of the method are called.
+const WORDS = {
+  similarity: {
+    classMap: "similarity to what represents the class, eq (1)",
+    before: "score before refinement",
+    after: "score after refinement",
+    afterKey: "after refinement",
+    measured: () => "",
+  },
+  propagation: {
+    classMap: "similarity of the embedding to that of the class's annotated region",
+    before: "score as it spreads over the graph",
+    after: "score less an object's margin; the highest is the label",
+    afterKey: "less an object's margin",
+    measured: (measure) => (measure === "embedding" ? "" : "; not in the graph"),
+  },
+}[meta.method];
+
 const chosenClass = () => state.network === null;
 const chosenName = () => (chosenClass() ? meta.classes[state.class].name : meta.networkClasses[state.network]);
 
-// Both scores of a class share one range, so that flipping between them shows what refinement does.
-const scoreRange = () =>
-  extent(column(data.before, classCount, state.class), column(data.after, classCount, state.class));
+// Both scores of a class share one range, so that flipping between them shows what refinement does. The sources and
+// sinks of a propagation, the annotated superpixels, stand so far out that they would take it all: they are left out.
+const scoreRange = () => {
+  const left = new Set(meta.method === "propagation" ? annotatedHere : []);
+  const seen = (array) => column(data[array], classCount, state.class).filter((_, i) => !left.has(i));
+  return extent(seen("before"), seen("after"));
+};
 
-function scoreLayer(key, name, array, explanation) {
+function scoreLayer(key, name, array) {
   return {
     key,
     name,
-    explain: () => (chosenClass() ? `${chosenName()}: ${explanation}` : "Choose one of the data set's classes"),
+    explain: () => (chosenClass() ? `${chosenName()}: ${WORDS[array]}` : "Choose one of the data set's classes"),
     values: () => column(data[array], classCount, state.class),
     range: scoreRange,
     threshold: () => meta.classes[state.class].threshold,
@@ -30,13 +52,15 @@ function scoreLayer(key, name, array, explanation) {
   };
 }
 
-const MEASURES = {
+const KNOWN_MEASURES = {
+  embedding: "cosine of the embeddings",
   semantic: "eq (1) of the class responses H",
   colour: "eq (1) of the colours C",
   texture: "eq (1) of the textures T",
   edges: "E, 1 without an edge on the way",
   context: "Simc of eq (3)",
 };
+const MEASURES = Object.fromEntries(Object.entries(KNOWN_MEASURES).filter(([measure]) => data[measure]));
 
 const LAYERS = {
   frame: { key: "1", name: "Frame", explain: () => "The frame itself" },
@@ -64,7 +88,7 @@ const LAYERS = {
     name: "Class map",
     explain: () =>
       chosenClass()
-        ? `${chosenName()}: similarity to what represents the class, eq (1)`
+        ? `${chosenName()}: ${WORDS.classMap}`
         : `${chosenName()}: share of the class in the network's responses`,
     values: () => (chosenClass() ? column(data.classMaps, classCount, state.class) : responseRow(state.network)),
     range: (values) => (chosenClass() ? extent(values) : [0, Math.max(extent(values)[1], 1e-6)]),
@@ -72,13 +96,14 @@ const LAYERS = {
       return chosenClass() ? "similarity" : "share";
     },
   },
-  before: scoreLayer("6", "Before", "before", "score before refinement"),
-  after: scoreLayer("7", "After", "after", "score after refinement"),
+  before: scoreLayer("6", "Before", "before"),
+  after: scoreLayer("7", "After", "after"),
   similarity: {
     key: "8",
     name: "Similarity",
     variants: Object.keys(MEASURES),
-    explain: () => `Similarity to superpixel ${state.superpixel}: ${MEASURES[state.similarity]}`,
+    explain: () =>
+      `Similarity to superpixel ${state.superpixel}: ${MEASURES[state.similarity]}${WORDS.measured(state.similarity)}`,
     values: () => similarityRow(state.similarity, state.superpixel),
     range: (values) => {
       const [low, high] = extent(values.filter((_, j) => j !== state.superpixel));
@@ -178,7 +203,7 @@ function colourBar(layer, { range }) {
   }
   const digits = digitsFor(range[1] - range[0]);
   const strip = make("div", "strip", bar);
-  if (layer.threshold) {
+  if (layer.threshold && judged) {
     const at = (layer.threshold() - range[0]) / (range[1] - range[0]);
     if (at >= 0 && at <= 1) strip.append(mark("threshold", at, `threshold ${format(layer.threshold())}`));
   }

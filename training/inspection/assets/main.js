@@ -1,6 +1,5 @@
 // The state, what changes it (buttons, keys, the pointer), and the one place that shows it.
 
-const annotatedHere = meta.annotated.map(({ x, y }) => superpixelAt(x, y));
 const first = annotatedHere[0] ?? superpixelAt(width / 2, height / 2);
 const state = {
   layer: "label",
@@ -9,7 +8,7 @@ const state = {
   superpixel: first,
   hover: null,
   pointer: null,
-  similarity: "semantic",
+  similarity: Object.keys(MEASURES)[0],
   saliency: 0,
   opacity: 0.75,
   borders: false,
@@ -204,6 +203,8 @@ element("frame-name").textContent = meta.frame;
 element("frame-facts").textContent =
   `${meta.dataset} · ${width} × ${height} · ${count} superpixels · preset ${meta.preset} over ${meta.frames} frames`;
 element("scores-unit").textContent = `Unit: ${meta.unit}. Grey: may not stand in this band. Bold: the label.`;
-element("histogram-note").textContent = "Filled: after; line: before. Heights logarithmic.";
+element("after-key").textContent = WORDS.afterKey;
+element("threshold-key").hidden = !judged;
+element("histogram-note").textContent = "Filled: after; line: before. Heights logarithmic; the ends hold what lies beyond.";
 show();
 document.documentElement.dataset.ready = "true";

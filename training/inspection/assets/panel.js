@@ -5,7 +5,8 @@ const MOST_RESPONSES = 40;
 const scoreDomain = (() => {
   const sorted = Float32Array.from([...data.before, ...data.after]).sort();
   const central = [0.01, 0.99].map((share) => sorted[Math.round(share * (sorted.length - 1))]);
-  const [low, high] = extent(central, meta.classes.map((entry) => entry.threshold), [0]);
+  const thresholds = judged ? meta.classes.map((entry) => entry.threshold) : [];
+  const [low, high] = extent(central, thresholds, [0]);
   return [low - 0.05 * (high - low), high + 0.05 * (high - low)];
 })();
 const onScale = (value) => (100 * (value - scoreDomain[0])) / (scoreDomain[1] - scoreDomain[0]);
@@ -24,6 +25,7 @@ function placeBar(made, from, to) {
 const scoreRows = meta.classes.map((entry, id) => {
   const [before, after, zero, threshold] = ["bar-before", "bar-after", "zero", "threshold"].map(bar);
   zero.style.left = `${onScale(0)}%`;
+  threshold.hidden = !judged;
   threshold.style.left = `calc(${onScale(entry.threshold)}% - 1px)`;
   const values = [make("span", "value first"), make("span", "value")];
   const row = make(
@@ -83,7 +85,7 @@ function updateHistogram() {
   const ranks = meta.bins;
   element("histogram-name").replaceChildren(
     name,
-    make("small", "", `${kind} · band${bands.length > 1 ? "s" : ""} ${bands.join(", ")} · threshold ${format(threshold)}`),
+    make("small", "", [kind, `band${bands.length > 1 ? "s" : ""} ${bands.join(", ")}`, ...(judged ? [`threshold ${format(threshold)}`] : [])].join(" · ")),
   );
   const drawing = element("histogram");
   const ratio = devicePixelRatio;
@@ -113,14 +115,14 @@ function updateHistogram() {
   context.fillStyle = ink("--line");
   context.fillRect(0, floor, wide, 1);
   const line = (value, colour_, text) => {
-    if (value < low || value > high_) return;
+    const place = x(Math.min(high_, Math.max(low, value)));
     context.fillStyle = colour_;
-    context.fillRect(x(value) - 1, 10, 2, floor - 10);
+    context.fillRect(place - 1, 10, 2, floor - 10);
     context.font = "11px system-ui, sans-serif";
-    context.textAlign = x(value) > wide - 60 ? "right" : "left";
-    context.fillText(text, x(value) + (context.textAlign === "left" ? 4 : -4), 9);
+    context.textAlign = place > wide - 60 ? "right" : "left";
+    context.fillText(text, place + (context.textAlign === "left" ? 4 : -4), 9);
   };
-  line(threshold, ink("--alarm"), "");
+  if (judged) line(threshold, ink("--alarm"), "");
   line(data.after[state.superpixel * classCount + id], ink("--ink"), `superpixel ${state.superpixel}`);
   context.fillStyle = ink("--soft");
   context.font = "11px system-ui, sans-serif";
