@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from training.cli import main
-from training.settings import load_settings
+from training.configuration import load_settings
 
 README = Path("README.md").read_text()
 COMMANDS = re.findall(r"^    (onepixel .*)$", README, re.MULTILINE)

@@ -42,6 +42,7 @@ def test_the_wheel_holds_packages_contract_and_data(wheel):
         "training/features/crop_classifier.safetensors",
         "training/inspection/assets/page.html",
         "training/inspection/assets/main.js",
+        "training/features/saliency/forest.onnx",
         "serving/server.py",
         "onepixel/v1/segmentation.proto",
         "onepixel/v1/segmentation_pb2.py",

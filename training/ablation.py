@@ -24,6 +24,7 @@ from tqdm import tqdm
 from serving.errors import InputError
 from serving.files import whole_file
 from training.annotations.pixels import PixelFile, check_pixels, load_pixels, sibling_files
+from training.configuration import load_settings
 from training.datasets import Dataset, evenly_spaced, open_dataset
 from training.evaluation.figures import save_png
 from training.evaluation.metrics import ConfusionMatrix, band_prior_labels, region_oracle
@@ -31,7 +32,7 @@ from training.features.extraction import extract_features
 from training.features.regions import RegionFeatures
 from training.pipeline import Pipeline
 from training.pseudo_labels.scoring import score_frames
-from training.settings import Settings, load_settings
+from training.settings import Settings
 from training.tracking import Tracker, tracking_uri
 
 Variant = tuple[str, tuple[str, ...]]
@@ -233,7 +234,7 @@ class _Bench:
 
     def _features(self, settings: Settings) -> Path:
         """Return the folder of the features that the settings ask for, made where they are missing."""
-        parts = ["superpixels", "cam", *(["embedding"] if _propagates(settings) else [])]
+        parts = ["superpixels", "cam", "embedding" if _propagates(settings) else "saliency"]
         asked: dict[str, Any] = {
             "method": settings.pseudo_labels.method,
             "dataset": settings.dataset.model_dump(mode="json"),

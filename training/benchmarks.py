@@ -56,6 +56,10 @@ STEPS: dict[str, tuple[str, ...]] = {
         "training.features.embedding.adjacency",
     ),
     "saliency": ("training.features.regions.saliency",),
+    "saliency: segmentation": (
+        "training.features.saliency.drfi.fine_segmentation",
+        "training.features.saliency.drfi.coarser",
+    ),
     "eq (1)": ("training.pseudo_labels.scoring.class_scores",),
     "eq (3)": ("training.pseudo_labels.scoring.context_similarity",),
     "eq (4)": ("training.pseudo_labels.scoring.refine",),

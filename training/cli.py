@@ -53,7 +53,7 @@ def main() -> None:
 @json_option
 def demo(out: Path, overrides: tuple[str, ...], resume: bool, as_json: bool) -> None:
     """Run all of it on procedural streets: pixels, pseudo labels, training, MLflow, ONNX, server, masks."""
-    from training.settings import load_settings
+    from training.configuration import load_settings
 
     settings = load_settings("streets", overrides)
     from training.demo import run_demo
@@ -72,7 +72,7 @@ def demo(out: Path, overrides: tuple[str, ...], resume: bool, as_json: bool) -> 
 @json_option
 def train(config: str, out: Path | None, overrides: tuple[str, ...], resume: bool, as_json: bool) -> None:
     """Train from CONFIG: a shipped configuration (streets, camvid, cityscapes) or a YAML file."""
-    from training.settings import load_settings
+    from training.configuration import load_settings
 
     settings = load_settings(config, overrides)  # a mistake is told before the heavy imports
     from training.pipeline import Pipeline
@@ -89,9 +89,9 @@ def train(config: str, out: Path | None, overrides: tuple[str, ...], resume: boo
 @json_option
 def evaluate(model: Path, dataset: str, split: str, overrides: tuple[str, ...], as_json: bool) -> None:
     """Score an exported model on a labelled split, through the same code that serves it."""
+    from training.configuration import load_settings
     from training.datasets import open_dataset
     from training.evaluation.evaluate import evaluate_model
-    from training.settings import load_settings
 
     settings = load_settings(dataset, overrides)
     labelled, limit = open_dataset(settings.dataset, split), settings.dataset.limit
@@ -132,7 +132,7 @@ def ablate(
     as_json: bool,
 ) -> None:
     """Say what each part of the method is worth to the pseudo labels of CONFIG's training split."""
-    from training.settings import load_settings
+    from training.configuration import load_settings
 
     settings = load_settings(config, overrides)
     from training.ablation import markdown, run_ablation
@@ -156,8 +156,8 @@ def ablate(
 @json_option
 def export(run: Path, number: int | None, out: Path, as_json: bool) -> None:
     """Export a network of RUN, a folder that `train` made, as a verified ONNX file."""
+    from training.configuration import read_settings
     from training.pipeline import Pipeline
-    from training.settings import read_settings
 
     if not (run / "state.json").exists():
         raise InputError(f"RUN {run}: holds no run; give a folder that `onepixel train` made")
@@ -180,7 +180,7 @@ def export(run: Path, number: int | None, out: Path, as_json: bool) -> None:
 @json_option
 def inspect(config: str, frame_id: str, run: Path | None, out: Path, overrides: tuple[str, ...], as_json: bool) -> None:
     """Show on one page, opened from disk, every step from a training frame of CONFIG to its pseudo label."""
-    from training.settings import load_settings
+    from training.configuration import load_settings
 
     settings = load_settings(config, overrides)
     from training.inspection.collect import inspect_frame
@@ -216,7 +216,7 @@ def bench_pseudo_labels(config: str, preset: str, frames: int, overrides: tuple[
 
     The floor is decoding, the network's forward passes and the segmentations.
     """
-    from training.settings import load_settings
+    from training.configuration import load_settings
 
     settings = load_settings(config, [f"pseudo_labels.preset={preset}", *overrides])
     from training.benchmarks import run_benchmark
@@ -234,6 +234,36 @@ def bench_pseudo_labels(config: str, preset: str, frames: int, overrides: tuple[
         f"{1000 * cost['seconds_per_frame']:.0f} ms a frame, {cost['memory_bytes'] / 2**20:.0f} MiB"
         for cost in report.get("graph", [])
     ]
+    _print(report, as_json, lines)
+
+
+@main.group()
+def saliency() -> None:
+    """DRFI, the learnt saliency: fit it on images and masks of salient objects."""
+
+
+@saliency.command()
+@click.option("--images", required=True, type=click.Path(path_type=Path), help="Folder of images (jpg, png, webp).")
+@click.option("--masks", required=True, type=click.Path(path_type=Path),
+              help="Folder of 8-bit masks <stem>.png, one for each image: salient from 128 on.")  # fmt: skip
+@click.option("--out", required=True, type=click.Path(path_type=Path, dir_okay=False), help="The .onnx file to write.")
+@json_option
+def fit(images: Path, masks: Path, out: Path, as_json: bool) -> None:
+    """Fit a forest for --set saliency.forest=FILE, and compare it with unsupervised maps on a fifth of the images."""
+    if out.suffix != ".onnx":
+        raise InputError(f"--out {out}: must end in .onnx")
+    from training.datasets.salient import SalientFolder
+    from training.features.saliency.fit import divide, fit_forest
+    from training.features.saliency.writing import write_forest
+
+    parts = divide(SalientFolder(images, masks))
+    command = f"onepixel saliency fit --images {images.name} --masks {masks.name} --out {out.name}"
+    model, report = fit_forest(parts, source=images.name, command=command)
+    write_forest(model, out)
+    report = {"forest": str(out), "bytes": out.stat().st_size, **report}
+    lines = [f"{name:<18} {_percent(value)}" for name, value in report["auc"].items()]
+    lines = [f"area under the ROC curve, % ({report['held_out_images']} held-out images)", *lines, ""]
+    lines += [f"forest    {out} ({report['bytes']} bytes, {report['trees']} trees, {report['regions']} regions)"]
     _print(report, as_json, lines)
 
 

@@ -20,7 +20,8 @@ from pydantic import BaseModel, ConfigDict
 from serving.errors import InputError
 from serving.files import whole_file
 from training.annotations.pixels import PixelFile
-from training.settings import Settings, read_settings
+from training.configuration import read_settings
+from training.settings import Settings
 from training.tracking import tracking_uri
 
 FREE_SETTINGS = {"workers", "pixels"}

@@ -12,7 +12,7 @@ from PIL import Image
 from training.ablation import TABLES, Row, figure, markdown
 from training.annotations.pixels import sibling_files
 from training.cli import main
-from training.settings import load_settings
+from training.configuration import load_settings
 
 
 def row(name, miou, **changes):

@@ -22,10 +22,10 @@ from serving.server import Server
 from tests.training.conftest import FRAMES, SIZE
 from training import pipeline as pipeline_module
 from training import run_folder
+from training.configuration import load_settings
 from training.evaluation.evaluate import evaluate_model
 from training.pipeline import Pipeline
 from training.run_folder import write_json
-from training.settings import load_settings
 
 
 @pytest.fixture(scope="module")

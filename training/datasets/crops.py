@@ -122,7 +122,7 @@ def _wall(stage: Stage, *, style: str) -> None:
 
 
 def _fence(stage: Stage, *, kind: str) -> None:
-    _backdrop(stage, 12.0)
+    paint_backdrop(stage, 12.0)
     size = 2 * stage.canvas.height
     texture, alpha = fence_texture(stage, size, size, size / float(stage.rng.uniform(1.6, 3.5)), kind)
     _everywhere(stage, texture, alpha)
@@ -277,7 +277,7 @@ def _thing_stage(rng: np.random.Generator, name: str, size: int) -> Stage:
         height=eye,
     )
     stage = Stage(Canvas(size, size), camera, draw_light(rng), rng)
-    _backdrop(stage, z)
+    paint_backdrop(stage, z)
     thing.paint(stage, Pose(x, z))
     return stage
 
@@ -297,7 +297,7 @@ def _surface_stage(rng: np.random.Generator, name: str, size: int) -> Stage:
     return stage
 
 
-def _backdrop(stage: Stage, z: float) -> None:
+def paint_backdrop(stage: Stage, z: float) -> None:
     """Paint what may lie behind a thing at distance z: sky, ground, and often a building or trees."""
     rng = stage.rng
     paint_sky(stage)

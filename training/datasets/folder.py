@@ -42,12 +42,12 @@ class Folder(FileDataset):
                     f"{root / split}: no such folder, so no split '{split}'; there are: {splits}; "
                     "make it, or name another: --set dataset.train=... or dataset.evaluation=..."
                 )
-            super().__init__(taxonomy, split, _images(root), {}, class_ids)
+            super().__init__(taxonomy, split, images_by_stem(root), {}, class_ids)
             return
         images = existing_folder(root / split / "images", "a split's frames lie in <root>/<split>/images")
-        frames = _images(images)
+        frames = images_by_stem(images)
         for other in sorted(root.glob("*/images")):
-            for frame_id, path in _images(other).items() if other != images else ():
+            for frame_id, path in images_by_stem(other).items() if other != images else ():
                 if frame_id in frames:
                     raise InputError(f"{path}: the name '{frame_id}' is also in {images}; names must differ")
         label_folder = root / split / "labels"
@@ -60,8 +60,14 @@ class Folder(FileDataset):
         super().__init__(taxonomy, split, frames, label_files, class_ids)
 
 
-def _images(folder: Path) -> dict[str, Path]:
-    """Return the images of a folder by stem, sorted by name."""
+def images_by_stem(folder: Path) -> dict[str, Path]:
+    """Return the images of a folder by stem, sorted by name.
+
+    Raises
+    ------
+    InputError
+        If there are none, or two have one stem.
+    """
     frames: dict[str, Path] = {}
     for path in sorted(folder.iterdir()):
         if path.suffix.lower() not in SUFFIXES or not path.is_file():

@@ -18,6 +18,7 @@ from training.datasets.base import Dataset, Frame
 from training.features.cam import ClassActivation, load_classifier
 from training.features.embedding import EmbeddedRegions, EmbeddingBasis, LayerPasses, embedded_regions
 from training.features.regions import RegionFeatures, region_features
+from training.features.saliency.views import open_saliency
 from training.features.superpixels import superpixels
 from training.settings import Settings
 
@@ -35,7 +36,7 @@ def extract_features(settings: Settings, frame_ids: Sequence[str], folder: Path)
     Raises
     ------
     InputError
-        If a frame or the network's weights cannot be read.
+        If a frame, the network's weights or the saliency forest cannot be read.
     """
     missing = [frame_id for frame_id in frame_ids if not (folder / f"{frame_id}.npz").exists()]
     if not missing:
@@ -46,6 +47,7 @@ def extract_features(settings: Settings, frame_ids: Sequence[str], folder: Path)
             _fit_basis(settings, network, frame_ids, folder / BASIS)
     else:
         ClassActivation(network)
+        open_saliency(settings.saliency)
     workers = min(settings.workers or os.cpu_count() or 1, len(missing))
     with (
         ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), start_worker, (settings, folder)) as pool,
@@ -74,8 +76,8 @@ def describe_frames(settings: Settings, basis: Path) -> Callable[[Frame], Region
     if settings.pseudo_labels.method == "propagation":
         passes, fitted = LayerPasses(network, settings.embedding), EmbeddingBasis.load(basis)
         return lambda frame: embedded_regions(frame, passes, fitted, settings.superpixels)
-    activation = ClassActivation(network)
-    return lambda frame: region_features(frame, activation, settings.superpixels, settings.cam)
+    activation, maps = ClassActivation(network), open_saliency(settings.saliency)
+    return lambda frame: region_features(frame, activation, settings.superpixels, settings.cam, maps)
 
 
 def _fit_basis(settings: Settings, network: nn.Module, frame_ids: Sequence[str], path: Path) -> None:

@@ -10,8 +10,9 @@ import yaml
 
 from serving.errors import InputError
 from training.annotations.pixels import PixelFile
+from training.configuration import read_settings
 from training.features.extraction import BASIS
-from training.settings import Settings, read_settings
+from training.settings import Settings
 
 FREE_SETTINGS = {
     *("name", "seed", "workers", "pixels", "representation", "pseudo_labels", "propagation", "network", "training"),
@@ -22,11 +23,9 @@ FREE_SETTINGS = {
 METHOD = "pseudo_labels.method"
 FREE_BY_METHOD = {
     "similarity": {"embedding"},
-    "propagation": {"cam.encoder", "cam.slices", "cam.slice_height"},
+    "propagation": {"cam.encoder", "cam.slices", "cam.slice_height", "saliency"},
 }
 """Settings on which those of one method alone do not depend."""
-FREE_OF_GRAPH = {"propagation.object_margin"}
-"""Settings of the propagation on which its solved graph does not depend."""
 
 
 def link_features(settings: Settings, frame_ids: Iterable[str], run: Path, folder: Path) -> None:
@@ -70,7 +69,7 @@ def solved_graph(settings: Settings, pixels: PixelFile, run: Path) -> Path | Non
     if yaml.safe_load((run / "pixels.yaml").read_text("utf-8")) != pixels.model_dump():
         return None
     for key in _differences(run, settings):
-        if _within(key, {"dataset.limit", "propagation"}) and key not in FREE_OF_GRAPH:
+        if _within(key, {"dataset.limit", "propagation"}):
             return None
     return graph
 

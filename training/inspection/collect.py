@@ -25,7 +25,8 @@ from training.features.embedding import EmbeddedRegions
 from training.features.extraction import BASIS, describe_frames, extract_features
 from training.features.lab import rgb_to_lab
 from training.features.regions import RegionFeatures, region_features
-from training.features.saliency import CROPPINGS, saliency_map
+from training.features.saliency.tiles import CROPPINGS
+from training.features.saliency.views import open_saliency
 from training.inspection.cached import link_features, solved_graph
 from training.pseudo_labels.inference import class_scores
 from training.pseudo_labels.propagation import Propagation
@@ -213,9 +214,10 @@ def by_propagation(
     """Score frames from a solved graph, and describe one of them, whose `RegionFeatures` nobody has made yet."""
     scoring = score_by_propagation(scored, load, graph, taxonomy, settings.pseudo_labels)
     activation = ClassActivation(load_classifier(settings.cam))
+    maps = open_saliency(settings.saliency)
     embedding = load(frame_id).embedding
     return FrameFeatures(
-        regions=region_features(frame, activation, settings.superpixels, settings.cam),
+        regions=region_features(frame, activation, settings.superpixels, settings.cam, maps),
         embedding=embedding,
         class_maps=cosine(embedding, annotated_embedding(pixels, load, taxonomy)),
     ), scoring
@@ -249,6 +251,7 @@ def intermediates(
     """
     regions, embedding = features.regions, features.embedding
     lab = rgb_to_lab(frame)
+    views = open_saliency(settings.saliency)(frame, lab, regions.labels)
     vectors = {"semantic": regions.semantic, "colour": regions.colour, "texture": regions.texture}
     similarities = {} if embedding is None else {"embedding": cosine(embedding, embedding)}
     for name in tqdm(vectors, desc="similarities", delay=2, disable=None):
@@ -271,10 +274,8 @@ def intermediates(
         network_classes=network_classes(settings.cam, regions.semantic.shape[1]),
         edges=edge_map(lab),
         saliency={
-            "whole frame" if tiles == (1, 1) else f"{tiles[0]} × {tiles[1]} tiles": saliency_map(
-                lab, regions.labels, *tiles
-            )
-            for tiles in CROPPINGS
+            "whole frame" if tiles == (1, 1) else f"{tiles[0]} × {tiles[1]} tiles": view
+            for tiles, view in zip(CROPPINGS, views, strict=False)  # without saliency there are no views
         },
         similarities=similarities,
         scoring=scoring,

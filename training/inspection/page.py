@@ -101,7 +101,7 @@ def arrays(intermediates: Intermediates) -> dict[str, NDArray]:
     content: dict[str, NDArray] = {
         "superpixels": regions.labels.astype(np.uint16),
         "edgeMap": quantise(intermediates.edges),
-        "saliency": quantise(np.stack(list(intermediates.saliency.values()))),
+        "saliency": quantise(np.array([*intermediates.saliency.values()]).reshape(-1, *regions.labels.shape)),
         "meanColour": (pixel_membership(regions.labels, count) @ intermediates.frame.reshape(-1, 3)).astype(np.uint8),
         "centre": centroids(regions.labels, count).astype(np.float32),
         "band": regions.band,

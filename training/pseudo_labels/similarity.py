@@ -51,12 +51,12 @@ def imaging_features(features: RegionFeatures) -> NDArray[np.float32]:
 
 
 def context_similarity(features: RegionFeatures, edge_scale: float | None = None) -> NDArray[np.float32]:
-    """Return Simc(i, j) of eq (3): E . Sim_global . max(Sim_local1, Sim_local2).
+    """Return Simc(i, j) of eq (3): E . Sim_global . max(Sim_local1, Sim_local2); E alone without saliency.
 
     Parameters
     ----------
     features
-        The superpixels of one frame.
+        The superpixels of one frame. Without saliency, [K, 0, 32], both similarities in it count as 1.
     edge_scale
         None takes E as it is. A number replaces it by exp(-(1 - E) / edge_scale), which falls faster with the
         strength of the edge.
@@ -69,6 +69,8 @@ def context_similarity(features: RegionFeatures, edge_scale: float | None = None
     edges = features.edge_similarity
     if edge_scale is not None:
         edges = np.exp((edges - 1) / np.float32(edge_scale))
+    if features.saliency.shape[1] == 0:
+        return edges
     views = [histogram_intersection(features.saliency[:, view], features.saliency[:, view]) for view in range(3)]
     return edges * views[0] * np.maximum(views[1], views[2])
 

@@ -6,8 +6,8 @@ import sys
 import numpy as np
 import pytest
 
+from training.configuration import load_settings
 from training.features.extraction import BASIS, extract_features
-from training.settings import load_settings
 
 FRAMES = [f"streets_train_{number:04d}" for number in range(3)]
 

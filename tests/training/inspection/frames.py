@@ -4,11 +4,11 @@ import numpy as np
 
 from tests.training.pseudo_labels.regions import make_features, one_hot
 from training.annotations.pixels import Pixel, PixelFile
+from training.configuration import load_settings
 from training.features.embedding import EmbeddedRegions
 from training.inspection.collect import FrameFeatures, annotated_embedding, by_similarity, cosine, intermediates
 from training.pseudo_labels.propagation import Propagation
 from training.pseudo_labels.scoring import score_by_propagation
-from training.settings import load_settings
 from training.taxonomy import ClassInfo, Taxonomy
 
 

@@ -5,10 +5,10 @@ import pytest
 from serving.errors import InputError
 from tests.training.inspection.frames import PIXELS
 from training.annotations.pixels import Pixel
+from training.configuration import load_settings
 from training.features.extraction import BASIS
 from training.inspection.cached import link_features, solved_graph
 from training.run_folder import write_json, write_yaml
-from training.settings import load_settings
 
 LIMIT = "dataset.limit=2"
 
@@ -87,7 +87,7 @@ def test_a_graph_is_taken_where_it_is_of_the_same_frames_pixels_and_settings(run
 
     solved = run / "round_0" / "pseudo_labels" / "graph.npz"
     # An object's margin is taken from the scores when they are read.
-    assert graph() == graph("propagation.object_margin=0", "pseudo_labels.location=false") == solved
+    assert graph() == graph("pseudo_labels.location=false") == solved
     assert graph("propagation.neighbours=3") is None
     assert graph("dataset.limit=3") is None
     moved = {**PIXELS.pixels, "road": Pixel(image="frame", x=1, y=1)}

@@ -8,6 +8,7 @@ from scipy import ndimage
 from serving.errors import InputError
 from tests.training.inspection.frames import FEATURES, FRAME, SPREAD, make_intermediates
 from training.annotations.pixels import load_pixels
+from training.configuration import load_settings
 from training.datasets.crops import CROP_CLASSES
 from training.datasets.streets import Streets
 from training.features.cam import load_classifier
@@ -20,7 +21,7 @@ from training.inspection.collect import inspect_frame, network_classes
 from training.pseudo_labels.propagation import Propagation
 from training.pseudo_labels.scoring import score_frames
 from training.run_folder import write_json, write_yaml
-from training.settings import CamSettings, load_settings
+from training.settings import CamSettings
 
 SIZE = (64, 128)
 STREETS = Streets("train", size=SIZE, train_frames=4)

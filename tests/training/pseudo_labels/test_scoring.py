@@ -3,11 +3,12 @@ import pytest
 
 from tests.training.pseudo_labels.regions import make_features, one_hot
 from training.annotations.pixels import Pixel, PixelFile
+from training.configuration import load_settings
 from training.features.embedding import EmbeddedRegions
 from training.pseudo_labels.propagation import Propagation
 from training.pseudo_labels.representation import represent_classes
 from training.pseudo_labels.scoring import score_by_propagation, score_by_similarity
-from training.settings import PropagationSettings, PseudoLabelSettings, RepresentationSettings, load_settings
+from training.settings import PropagationSettings, PseudoLabelSettings, RepresentationSettings
 from training.taxonomy import ClassInfo, Taxonomy
 
 

@@ -22,6 +22,13 @@ def test_equation_3_by_hand():
     assert context_similarity(features, edge_scale=0.5)[0, 1] == pytest.approx(np.exp(-1.5) * 0.4)
 
 
+def test_equation_3_without_saliency_is_the_edges_alone():
+    edges = np.array([[1, 0.25], [0.25, 1]], np.float32)
+    features = make_features(saliency=np.zeros((2, 0, 32), np.float32), edge_similarity=edges)
+    assert np.array_equal(context_similarity(features), edges)
+    assert context_similarity(features, edge_scale=0.5)[0, 1] == pytest.approx(np.exp(-1.5))
+
+
 def test_imaging_features_sum_to_one():
     features = make_features()
     assert imaging_features(features).shape == (2, 128)
