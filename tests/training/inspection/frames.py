@@ -7,7 +7,7 @@ from training.annotations.pixels import Pixel, PixelFile
 from training.configuration import load_settings
 from training.features.embedding import EmbeddedRegions
 from training.inspection.collect import FrameFeatures, annotated_embedding, by_similarity, cosine, intermediates
-from training.pseudo_labels.propagation import Propagation
+from training.pseudo_labels.propagation import Propagation, class_handicap
 from training.pseudo_labels.scoring import score_by_propagation
 from training.taxonomy import ClassInfo, Taxonomy
 
@@ -64,7 +64,8 @@ def make_intermediates(preset, *overrides, truth=TRUTH):
         features, scoring = by_similarity(settings, "frame", ["frame"], PIXELS, TAXONOMY, load)
     else:
         load = {"frame": REGIONS}.__getitem__
-        graph = Propagation(("frame",), np.array([0, 4]), REGIONS.embedding, SPREAD, settings.propagation)
+        handicap = class_handicap(SPREAD, np.ones((4, 3), bool), REGIONS.area, TAXONOMY, settings.propagation)
+        graph = Propagation(("frame",), np.array([0, 4]), REGIONS.embedding, SPREAD, handicap, settings.propagation)
         scoring = score_by_propagation(["frame"], load, graph, TAXONOMY, settings.pseudo_labels)
         class_maps = cosine(REGIONS.embedding, annotated_embedding(PIXELS, load, TAXONOMY))
         features = FrameFeatures(regions=FEATURES, embedding=REGIONS.embedding, class_maps=class_maps)
