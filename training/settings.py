@@ -140,7 +140,7 @@ class EmbeddingSettings(_Frozen):
 class SaliencySettings(_Frozen):
     """Saliency, by which superpixels of one frame are compared (paper, section 4.1 and eq 3)."""
 
-    method: Literal["none", "geodesic", "drfi"] = "geodesic"
+    method: Literal["none", "geodesic", "drfi"] = "drfi"
     """`drfi`: the method's, a random forest over regions at several levels. `geodesic`: needs no forest. `none`: the
     context similarity is E alone."""
     forest: str = "embedded"
