@@ -243,8 +243,7 @@ class _Bench:
         asked |= {"frames": self._frame_ids}
         digest = hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()[:12]
         folder = self._out / "features" / digest
-        annotated = [frame_id for pixels in self._pixels for frame_id in pixels.frame_ids]
-        extract_features(settings, list(dict.fromkeys([*self._frame_ids, *annotated])), folder)
+        extract_features(settings, frame_ids, folder)
         return folder
 
     def _labelled(self, settings: Settings, folder: Path, pixels: PixelFile, name: str) -> ConfusionMatrix:
