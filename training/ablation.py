@@ -240,7 +240,9 @@ class _Bench:
             "dataset": settings.dataset.model_dump(mode="json"),
         }
         asked |= {part: getattr(settings, part).model_dump(mode="json") for part in parts}
-        asked |= {"frames": self._frame_ids}
+        annotated = [frame_id for pixels in self._pixels for frame_id in pixels.frame_ids]
+        frame_ids = list(dict.fromkeys([*self._frame_ids, *annotated]))
+        asked |= {"frames": frame_ids}
         digest = hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()[:12]
         folder = self._out / "features" / digest
         extract_features(settings, frame_ids, folder)
