@@ -9,7 +9,7 @@ from scipy import sparse
 from training.features.regions import RegionFeatures
 
 _Float = TypeVar("_Float", np.float32, np.float64)
-_ROWS = 64
+_ROWS = 128
 """Rows of a large similarity matrix that are computed together: as many as stay in the cache."""
 
 
@@ -31,17 +31,22 @@ def histogram_intersection(first: NDArray[_Float], second: NDArray[_Float]) -> N
     Notes
     -----
     It goes through the dimensions one at a time, over all pairs at once, unless `second` has fewer rows than they are.
+    Where `second` is `first` itself, one half of the pairs is mirrored.
     """
     if len(second) < first.shape[1]:
         return np.stack([np.minimum(first, row).sum(axis=1) for row in second], axis=1)
-    similarity = np.zeros((len(first), len(second)), first.dtype)
+    similarity = np.empty((len(first), len(second)), first.dtype)
     transposed = np.ascontiguousarray(second.T)
     for top in range(0, len(first), _ROWS):
-        block = similarity[top : top + _ROWS]
+        rows, left = slice(top, top + _ROWS), (top if second is first else 0)
+        block = np.zeros_like(similarity[rows, left:])
         least = np.empty_like(block)
-        for values, others in zip(first[top : top + _ROWS].T, transposed, strict=True):
+        for values, others in zip(first[rows].T, transposed[:, left:], strict=True):
             np.minimum(values[:, None], others, out=least)
             block += least
+        similarity[rows, left:] = block
+        if second is first:
+            similarity[left:, rows] = block.T
     return similarity
 
 
@@ -71,8 +76,8 @@ def context_similarity(features: RegionFeatures, edge_scale: float | None = None
         edges = np.exp((edges - 1) / np.float32(edge_scale))
     if features.saliency.shape[1] == 0:
         return edges
-    views = [histogram_intersection(features.saliency[:, view], features.saliency[:, view]) for view in range(3)]
-    return edges * views[0] * np.maximum(views[1], views[2])
+    overall, *local = (histogram_intersection(view, view) for view in features.saliency.transpose(1, 0, 2))
+    return edges * overall * np.maximum(*local)
 
 
 def adjacent_context(
