@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 LOCK := --universal --python-version 3.11 --generate-hashes --no-emit-index-url
 
-.PHONY: setup demo test test-slow check lock proto classifier clean
+.PHONY: setup demo test test-slow check lock proto classifier saliency clean
 .DELETE_ON_ERROR:
 
 setup: .venv/.installed
@@ -36,6 +36,9 @@ proto: setup
 
 classifier: setup
 	$(BIN)/python -m training.features.crop_classifier --out training/features/crop_classifier.safetensors
+
+saliency: setup
+	$(BIN)/python -m training.features.saliency.embedded --out training/features/saliency/forest.onnx
 
 clean:
 	rm -rf .venv build dist

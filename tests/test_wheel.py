@@ -40,6 +40,7 @@ def test_the_wheel_holds_packages_contract_and_data(wheel):
         "training/configs/camvid.yaml",
         "training/annotations/camvid.yaml",
         "training/features/crop_classifier.safetensors",
+        "training/features/saliency/forest.onnx",
         "serving/server.py",
         "onepixel/v1/segmentation.proto",
         "onepixel/v1/segmentation_pb2.py",

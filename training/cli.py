@@ -121,6 +121,36 @@ def export(run: Path, number: int | None, out: Path, as_json: bool) -> None:
     _print(report, as_json, [f"{key:<16} {value}" for key, value in report.items()])
 
 
+@main.group()
+def saliency() -> None:
+    """DRFI, the learnt saliency: fit it on images and masks of salient objects."""
+
+
+@saliency.command()
+@click.option("--images", required=True, type=click.Path(path_type=Path), help="Folder of images (jpg, png, webp).")
+@click.option("--masks", required=True, type=click.Path(path_type=Path),
+              help="Folder of 8-bit masks <stem>.png, one for each image: salient from 128 on.")  # fmt: skip
+@click.option("--out", required=True, type=click.Path(path_type=Path, dir_okay=False), help="The .onnx file to write.")
+@json_option
+def fit(images: Path, masks: Path, out: Path, as_json: bool) -> None:
+    """Fit a forest for --set saliency.forest=FILE, and compare it with unsupervised maps on a fifth of the images."""
+    if out.suffix != ".onnx":
+        raise InputError(f"--out {out}: must end in .onnx")
+    from training.datasets.salient import SalientFolder
+    from training.features.saliency.fit import divide, fit_forest
+    from training.features.saliency.writing import write_forest
+
+    parts = divide(SalientFolder(images, masks))
+    command = f"onepixel saliency fit --images {images.name} --masks {masks.name} --out {out.name}"
+    model, report = fit_forest(parts, source=images.name, command=command)
+    write_forest(model, out)
+    report = {"forest": str(out), "bytes": out.stat().st_size, **report}
+    lines = [f"{name:<18} {_percent(value)}" for name, value in report["auc"].items()]
+    lines = [f"area under the ROC curve, % ({report['held_out_images']} held-out images)", *lines, ""]
+    lines += [f"forest    {out} ({report['bytes']} bytes, {report['trees']} trees, {report['regions']} regions)"]
+    _print(report, as_json, lines)
+
+
 for _command in serving_commands.COMMANDS:
     main.add_command(_command)
 _SERVING = {command.name for command in serving_commands.COMMANDS}

@@ -29,6 +29,7 @@ from training.export import export_onnx
 from training.features.cam import load_classifier
 from training.features.extraction import extract_features
 from training.features.regions import RegionFeatures
+from training.features.saliency.views import open_saliency
 from training.features.superpixels import superpixels
 from training.pseudo_labels.labelling import initial_labels, iterated_labels, represent_classes
 from training.run_folder import Result, RunFolder, write_json
@@ -76,7 +77,8 @@ class Pipeline:
         self.frame_ids = evenly_spaced(self.train_set.frame_ids, settings.dataset.limit)
         for warning in check_pixels(self.pixels, self.train_set, settings.pixels):
             warn(warning)
-        self.network()  # wrong weights are told before the folder is claimed
+        self.network()  # wrong weights, and a wrong forest, are told before the folder is claimed
+        open_saliency(settings.saliency)
         self.folder = RunFolder(out, settings, self.pixels, self.train_set.digest, resume=resume)
         self.tracker = Tracker(self.folder.state.tracking_uri, settings.tracking.experiment)
 

@@ -87,6 +87,23 @@ class CamSettings(_Frozen):
         return self
 
 
+class SaliencySettings(_Frozen):
+    """Saliency, by which superpixels of one frame are compared (paper, section 4.1 and eq 3)."""
+
+    method: Literal["none", "geodesic", "drfi"] = "geodesic"
+    """`drfi`: the method's, a random forest over regions at several levels. `geodesic`: needs no forest. `none`: the
+    context similarity is E alone."""
+    forest: str = "embedded"
+    """The forest (`drfi` only): an ONNX file that `onepixel saliency fit` wrote, or `embedded`: the small one, fitted
+    on procedural scenes, that ships with onepixel."""
+
+    @model_validator(mode="after")
+    def _fits(self) -> "SaliencySettings":
+        if self.forest != "embedded" and not self.forest.endswith(".onnx"):
+            raise ValueError(f"forest must be 'embedded' or the path of an .onnx file, got '{self.forest}'")
+        return self
+
+
 class RepresentationSettings(_Frozen):
     """Optimal feature setting (paper, section 4.2)."""
 
@@ -184,6 +201,7 @@ class Settings(_Frozen):
     dataset: DatasetSettings
     superpixels: SuperpixelSettings = SuperpixelSettings()
     cam: CamSettings = CamSettings()
+    saliency: SaliencySettings = SaliencySettings()
     representation: RepresentationSettings = RepresentationSettings()
     pseudo_labels: PseudoLabelSettings = PseudoLabelSettings()
     network: NetworkSettings = NetworkSettings()
@@ -210,7 +228,8 @@ def load_settings(config: str, overrides: Iterable[str] = ()) -> Settings:
     Returns
     -------
     Settings
-        Relative paths in it, `dataset.root`, `cam.weights` of a file and `pixels` of a file, are made absolute from
+        Relative paths in it, `dataset.root`, `cam.weights` of a file, `saliency.forest` of a file and
+        `pixels` of a file, are made absolute from
         the working directory, so that a run can be resumed and exported from any other.
 
     Raises
@@ -283,6 +302,7 @@ def _apply(tree: dict[str, Any], override: str) -> None:
 _PATHS: tuple[tuple[tuple[str, ...], tuple[str, ...]], ...] = (
     (("dataset", "root"), ("",)),
     (("cam", "weights"), (".safetensors",)),
+    (("saliency", "forest"), (".onnx",)),
     (("pixels",), (".yaml", ".yml")),
 )
 """Keys that hold a path, and the endings that tell it from a name."""

@@ -35,6 +35,11 @@ def test_every_command_has_help_and_json(command):
     assert "--json" in result.output
 
 
+def test_the_group_of_saliency_has_help_and_json():
+    assert "fit" in run("saliency", "--help").output
+    assert "--json" in run("saliency", "fit", "--help").output
+
+
 def test_a_users_mistake_ends_with_status_2_and_no_traceback(tmp_path):
     result = run("train", "camvid", "--set", f"dataset.root={tmp_path / 'absent'}", "--out", str(tmp_path / "out"))
     assert result.exit_code == 2

@@ -43,6 +43,8 @@ def test_overrides_are_yaml_and_reach_into_sections():
         ("name=.hidden", r"name: .*match pattern"),
         ('name="two\\n"', r"name: .*match pattern"),
         ("cam.network=resnet18", "cam: network must be mobilenet_v2 with the weights 'embedded'.*got 'resnet18'"),
+        ("saliency.method=drif", r"saliency\.method: .*'drfi', got 'drif'"),
+        ("saliency.forest=mine.pkl", r"saliency: forest must be 'embedded' or the path of an \.onnx file, got 'mine"),
         ("name=2001-99-99", "the value is not YAML"),
         ("pixels=~nobody-of-this-name/a.yaml", r"pixels: .*'~nobody-of-this-name/a\.yaml'"),
         ("dataset.name=kitti", r"dataset\.name: .*'camvid'.*got 'kitti'"),
@@ -91,10 +93,12 @@ def test_relative_paths_are_made_absolute_after_overrides(tmp_path, monkeypatch)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     Path("mine.yaml").write_text("{name: mine, pixels: sub/../a.yaml, dataset: {name: camvid, root: given}}")
-    settings = load_settings("mine.yaml", ["dataset.root=../data", "cam.weights=~/weights.safetensors"])
+    overrides = ["dataset.root=../data", "cam.weights=~/weights.safetensors", "saliency.forest=forest.onnx"]
+    settings = load_settings("mine.yaml", overrides)
     assert settings.pixels == str(tmp_path / "a.yaml")
     assert settings.dataset.root == tmp_path.parent / "data"
     assert settings.cam.weights == str(tmp_path / "home" / "weights.safetensors")
+    assert settings.saliency.forest == str(tmp_path / "forest.onnx")
     written = tmp_path / "settings.yaml"
     written.write_text(yaml.safe_dump(settings.model_dump(mode="json")))
     monkeypatch.chdir("/")
@@ -104,6 +108,7 @@ def test_relative_paths_are_made_absolute_after_overrides(tmp_path, monkeypatch)
 def test_names_are_no_paths():
     settings = load_settings("streets", ["pixels=streets", "cam.weights=IMAGENET1K_V1"])
     assert (settings.pixels, settings.cam.weights, settings.dataset.root) == ("streets", "IMAGENET1K_V1", None)
+    assert settings.saliency.forest == "embedded"
 
 
 def test_generated_frames_have_a_seed_of_their_own():

@@ -11,7 +11,7 @@ from serving.files import whole_file
 from training.features.cam import ClassActivation, semantic
 from training.features.edges import edge_map, edge_similarity
 from training.features.imaging import colour, texture
-from training.features.saliency import saliency
+from training.features.saliency.views import SaliencyMaps, saliency
 from training.features.superpixels import bands, superpixels
 from training.settings import CamSettings, SuperpixelSettings
 
@@ -29,7 +29,7 @@ class RegionFeatures:
     texture: NDArray[np.float32]
     """T, [K, 32]."""
     saliency: NDArray[np.float32]
-    """Sal in the global view and both croppings, [K, 3, 32]."""
+    """Sal in the global view and both croppings, [K, 3, 32]; [K, 0, 32] without saliency."""
     edge_similarity: NDArray[np.float32]
     """E, [K, K] in [0, 1]."""
     band: NDArray[np.uint8]
@@ -63,7 +63,11 @@ class RegionFeatures:
 
 
 def region_features(
-    frame: NDArray[np.uint8], activation: ClassActivation, superpixel_settings: SuperpixelSettings, cam: CamSettings
+    frame: NDArray[np.uint8],
+    activation: ClassActivation,
+    superpixel_settings: SuperpixelSettings,
+    cam: CamSettings,
+    saliency_maps: SaliencyMaps,
 ) -> RegionFeatures:
     """Describe one frame, uint8 [H, W, 3], RGB."""
     lab = rgb2lab(frame).astype(np.float32)
@@ -74,7 +78,7 @@ def region_features(
         semantic=semantic(frame, labels, count, activation, cam.slice_height),
         colour=colour(lab, labels, count),
         texture=texture(lab, labels, count),
-        saliency=saliency(lab, labels, count),
+        saliency=saliency(frame, lab, labels, count, saliency_maps),
         edge_similarity=edge_similarity(edge_map(lab), labels, count),
         band=bands(labels, count),
         area=np.bincount(labels.ravel(), minlength=count),

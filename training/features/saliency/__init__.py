@@ -1,0 +1,1 @@
+"""How salient each superpixel is, seen globally and through two croppings: geodesic saliency, or DRFI."""
