@@ -23,8 +23,10 @@ from tempfile import TemporaryDirectory
 from typing import Any
 from unittest.mock import patch
 
+import numpy as np
 from tqdm import tqdm
 
+from serving.frames import decode_image, encode_png
 from training.annotations.pixels import load_pixels
 from training.datasets import evenly_spaced, open_dataset
 from training.features.extraction import (
@@ -196,9 +198,10 @@ def _measure(settings: Settings, frame_ids: Sequence[str], folder: Path, basis: 
     per_frame = []
     for frame_id in tqdm(frame_ids, desc="cost of features", unit="frame", disable=None):
         clock = Clock()
+        content = dataset.encoded(frame_id) or encode_png(dataset.frame(frame_id))  # a generated frame has no file
         with clock.watch(), clock.step("other"):
             with clock.step("decode"):
-                frame = dataset.frame(frame_id)
+                frame = np.asarray(decode_image(content))
             described = describe(frame)
             with clock.step("files"):
                 described.save(folder / f"{frame_id}.npz")
