@@ -168,6 +168,39 @@ def export(run: Path, number: int | None, out: Path, as_json: bool) -> None:
 
 
 @main.command()
+@click.argument("run", type=click.Path(path_type=Path, file_okay=False))
+@click.option("--frames", "folder", required=True, type=click.Path(path_type=Path), help="Folder of images.")
+@click.option("--out", required=True, type=click.Path(path_type=Path, file_okay=False), help="Folder for the labels.")
+@json_option
+def label(run: Path, folder: Path, out: Path, as_json: bool) -> None:
+    """Give new frames pseudo labels from the graph that RUN, a folder that `train` made, has solved.
+
+    Writes <stem>.png (8-bit class ids, 255 unknown) for each image. Exits 1 if any failed; the others are there.
+    """
+    from tqdm import tqdm
+
+    from training.pseudo_labels.new_frames import NewFrames
+
+    frames = NewFrames(run, folder, out)
+    if frames.left_out:
+        _warn(f"--frames {folder}: no image, so left out: {', '.join(frames.left_out)}")
+    failures = []
+    for result in tqdm(frames.label(), total=len(frames.paths), desc="labels", unit="frame", disable=None):
+        if result.failure is not None:
+            failures.append({"name": result.name, "failure": result.failure})
+            tqdm.write(f"failed: {result.failure}", file=sys.stderr)
+    report = {
+        "frames": len(frames.paths),
+        "failed": len(failures),
+        "failures": failures,
+        "left_out": frames.left_out,
+        "out": str(out),
+    }
+    _print(report, as_json, [f"{key:<16} {report[key]}" for key in ("frames", "failed", "out")])
+    raise SystemExit(1 if failures else 0)
+
+
+@main.command()
 @click.argument("config")
 @click.option("--frame", "frame_id", required=True, metavar="ID", help="A frame of the training split.")
 @click.option(
@@ -196,6 +229,32 @@ def inspect(config: str, frame_id: str, run: Path | None, out: Path, overrides: 
         "bytes": out.stat().st_size,
     }
     _print(report, as_json, [f"{key:<16} {value}" for key, value in report.items()])
+
+
+@main.group()
+def annotations() -> None:
+    """The annotated pixels: what each of them is worth."""
+
+
+@annotations.command()
+@click.argument("config")
+@click.option(
+    "--run",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Take features from this folder, which `train` made, where it has them.",
+)
+@click.option("--limit", type=click.IntRange(min=1), default=48, show_default=True, help="Frames, evenly spaced.")
+@set_option
+@json_option
+def check(config: str, run: Path | None, limit: int, overrides: tuple[str, ...], as_json: bool) -> None:
+    """Say how pure and how distinct CONFIG's pixels are, which two compete, and which are better; reads no labels."""
+    from training.configuration import load_settings
+
+    settings = load_settings(config, overrides)
+    from training.annotations import survey
+
+    report = survey.survey_annotations(settings, run, limit)
+    _print(survey.as_json(report), as_json, survey.as_lines(report))
 
 
 @main.group()

@@ -135,6 +135,25 @@ def sibling_files(source: str) -> list[str]:
     return sorted(name for name in shipped if name.rpartition("-")[0] == source and name.rpartition("-")[2].isdigit())
 
 
+def check_places(pixels: PixelFile, dataset: Dataset, source: str) -> None:
+    """Check that the pixels lie in frames of the data set; reads no labels.
+
+    Raises
+    ------
+    InputError
+        If a frame is not in the data set's split, or a pixel lies outside its frame.
+    """
+    for class_name, pixel in pixels.pixels.items():
+        where = f"pixel file {source}: {class_name}"
+        if pixel.image not in dataset.frame_ids:
+            raise InputError(f"{where}: no frame '{pixel.image}' in split '{dataset.split}' of {pixels.dataset}")
+        height, width = dataset.frame(pixel.image).shape[:2]
+        if pixel.x >= width or pixel.y >= height:
+            raise InputError(
+                f"{where}: x={pixel.x}, y={pixel.y} lies outside {pixel.image}, which is {width} wide and {height} high"
+            )
+
+
 def check_pixels(pixels: PixelFile, dataset: Dataset, source: str) -> list[str]:
     """Check the pixels against the frames they lie in.
 
@@ -146,21 +165,16 @@ def check_pixels(pixels: PixelFile, dataset: Dataset, source: str) -> list[str]:
     Raises
     ------
     InputError
-        If a frame is not in the data set's split, or a pixel lies outside its frame.
+        As `check_places`.
     """
+    check_places(pixels, dataset, source)
     warnings = []
-    for class_name, pixel in pixels.pixels.items():
-        where = f"pixel file {source}: {class_name}"
-        if pixel.image not in dataset.frame_ids:
-            raise InputError(f"{where}: no frame '{pixel.image}' in split '{dataset.split}' of {pixels.dataset}")
-        height, width = dataset.frame(pixel.image).shape[:2]
-        if pixel.x >= width or pixel.y >= height:
-            raise InputError(
-                f"{where}: x={pixel.x}, y={pixel.y} lies outside {pixel.image}, which is {width} wide and {height} high"
+    for class_name, pixel in pixels.pixels.items() if dataset.has_labels else ():
+        true_id = int(dataset.labels(pixel.image)[pixel.y, pixel.x])
+        true_name = "ignored" if true_id == IGNORED else dataset.taxonomy.names[true_id]
+        if true_name != class_name:
+            warnings.append(
+                f"pixel file {source}: {class_name}: the true label at x={pixel.x}, y={pixel.y} of {pixel.image} is "
+                f"{true_name}"
             )
-        if dataset.has_labels:
-            true_id = int(dataset.labels(pixel.image)[pixel.y, pixel.x])
-            true_name = "ignored" if true_id == IGNORED else dataset.taxonomy.names[true_id]
-            if true_name != class_name:
-                warnings.append(f"{where}: the true label at x={pixel.x}, y={pixel.y} of {pixel.image} is {true_name}")
     return warnings

@@ -9,9 +9,9 @@ from typing import TypeVar
 from serving.errors import InputError
 from training.datasets.base import Dataset
 from training.settings import DatasetSettings
-from training.taxonomy import CAMVID, CITYSCAPES
+from training.taxonomy import CAMVID, CITYSCAPES, Taxonomy
 
-__all__ = ["Dataset", "evenly_spaced", "open_dataset"]
+__all__ = ["Dataset", "evenly_spaced", "open_dataset", "taxonomy_of"]
 
 Item = TypeVar("Item")
 
@@ -51,7 +51,13 @@ def open_dataset(settings: DatasetSettings, split: str) -> Dataset:
         case "folder":
             from training.datasets.folder import Folder
 
-            return Folder(settings.root, split, {"cityscapes": CITYSCAPES, "camvid": CAMVID}[settings.taxonomy])
+            return Folder(settings.root, split, taxonomy_of(settings))
+
+
+def taxonomy_of(settings: DatasetSettings) -> Taxonomy:
+    """Return the classes of the data set that the settings name, which need not be at hand."""
+    name = settings.taxonomy if settings.name == "folder" else settings.name
+    return CAMVID if name == "camvid" else CITYSCAPES
 
 
 def evenly_spaced(items: Sequence[Item], limit: int | None) -> list[Item]:
