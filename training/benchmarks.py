@@ -40,6 +40,8 @@ from training.features.extraction import (
 from training.pseudo_labels.scoring import score_frames
 from training.settings import Settings
 
+STARTING = 300.0
+"""Seconds that workers may take to start."""
 FLOOR = ("decode", "network", "segmentation", "saliency: segmentation")
 """The steps that cannot be saved."""
 
@@ -243,7 +245,7 @@ def _speedup(settings: Settings, frame_ids: Sequence[str], folder: Path) -> floa
         ready = context.Barrier(workers + 1)
         with ProcessPoolExecutor(workers, context, _start_and_wait, (settings, out, ready)) as pool:
             written = [pool.submit(write_features, frame_id) for frame_id in frame_ids]
-            ready.wait()
+            ready.wait(STARTING)
             began = time.perf_counter()
             for future in written:
                 future.result()
@@ -253,7 +255,7 @@ def _speedup(settings: Settings, frame_ids: Sequence[str], folder: Path) -> floa
 
 def _start_and_wait(settings: Settings, folder: Path, ready: Barrier) -> None:
     start_worker(settings, folder)
-    ready.wait()
+    ready.wait(STARTING)
 
 
 def _peak_memory() -> int:

@@ -267,7 +267,7 @@ def bench() -> None:
 @click.option(
     "--preset", type=click.Choice(["literal", "paper", "best"]), default="best", show_default=True, help="The method."
 )
-@click.option("--frames", type=click.IntRange(min=1), default=24, show_default=True, help="Training frames measured.")
+@click.option("--frames", type=click.IntRange(min=2), default=24, show_default=True, help="Training frames measured.")
 @set_option
 @json_option
 def bench_pseudo_labels(config: str, preset: str, frames: int, overrides: tuple[str, ...], as_json: bool) -> None:

@@ -28,7 +28,7 @@ from training.evaluation.metrics import ConfusionMatrix, band_prior_labels, regi
 from training.evaluation.score_histograms import score_histograms
 from training.export import export_onnx
 from training.features.cam import load_classifier
-from training.features.embedding import EmbeddedRegions
+from training.features.embedding import EmbeddedRegions, LayerPasses
 from training.features.extraction import extract_features
 from training.features.regions import RegionFeatures
 from training.features.saliency.views import open_saliency
@@ -80,8 +80,11 @@ class Pipeline:
         self.frame_ids = evenly_spaced(self.train_set.frame_ids, settings.dataset.limit)
         for warning in check_pixels(self.pixels, self.train_set, settings.pixels):
             warn(warning)
-        self.network()  # wrong weights, and a wrong forest, are told before the folder is claimed
-        open_saliency(settings.saliency)
+        self.network()  # wrong weights, a wrong forest or layer are told before the folder is claimed
+        if settings.pseudo_labels.method == "similarity":
+            open_saliency(settings.saliency)
+        else:
+            LayerPasses(load_classifier(settings.cam), settings.embedding)
         self.folder = RunFolder(out, settings, self.pixels, self.train_set.digest, resume=resume)
         self.tracker = Tracker(self.folder.state.tracking_uri, settings.tracking.experiment)
 

@@ -2,7 +2,8 @@
 
 settings.yaml, pixels.yaml   what it was started with
 state.json                   written last when a pipeline starts: a folder without it is nobody's
-features/ID.npz              RegionFeatures of the training frames
+features/ID.npz              the training frames' RegionFeatures, or EmbeddedRegions with their basis.npz
+round_0/pseudo_labels/graph.npz   the solved graph (`propagation` only)
 round_N/pseudo_labels/ID.png, round_N/network/, round_N/evaluation/
 model_store/NAME/1/model.onnx
 <stage>/done.json            the stage is complete; holds its result

@@ -10,7 +10,6 @@ from pathlib import Path
 import cv2
 import torch
 from threadpoolctl import threadpool_limits
-from torch import nn
 from tqdm import tqdm
 
 from training.datasets import evenly_spaced, open_dataset
@@ -44,7 +43,9 @@ def extract_features(settings: Settings, frame_ids: Sequence[str], folder: Path)
     network = load_classifier(settings.cam)  # wrong weights are told here, not by a worker that dies of them
     if settings.pseudo_labels.method == "propagation":
         if not (folder / BASIS).exists():
-            _fit_basis(settings, network, frame_ids, folder / BASIS)
+            LayerPasses(network, settings.embedding)  # a wrong layer, likewise
+            with ProcessPoolExecutor(1, multiprocessing.get_context("spawn"), use_one_thread) as pool:
+                pool.submit(_fit_basis, settings, frame_ids, folder / BASIS).result()
     else:
         ClassActivation(network)
         open_saliency(settings.saliency)
@@ -80,8 +81,8 @@ def describe_frames(settings: Settings, basis: Path) -> Callable[[Frame], Region
     return lambda frame: region_features(frame, activation, settings.superpixels, settings.cam, maps)
 
 
-def _fit_basis(settings: Settings, network: nn.Module, frame_ids: Sequence[str], path: Path) -> None:
-    passes = LayerPasses(network, settings.embedding)
+def _fit_basis(settings: Settings, frame_ids: Sequence[str], path: Path) -> None:
+    passes = LayerPasses(load_classifier(settings.cam), settings.embedding)
     dataset = open_dataset(settings.dataset, settings.dataset.train)
     samples = []
     chosen = evenly_spaced(frame_ids, settings.embedding.basis_frames)

@@ -6,7 +6,8 @@ semi-supervised learning at very low label rates, ICML 2020) finds each class's 
 Regions of new frames are attached to a graph that is already solved, without solving it anew.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -49,13 +50,13 @@ class NeighbourIndex:
     def __init__(self, embedding: NDArray[np.float32], settings: PropagationSettings) -> None:
         count, dimensions = embedding.shape
         cells = max(1, count // REGIONS_PER_CELL)
-        faiss.omp_set_num_threads(1)  # the same cells whatever the machine
         self._index = faiss.IndexIVFFlat(faiss.IndexFlatIP(dimensions), dimensions, cells, faiss.METRIC_INNER_PRODUCT)
         self._index.cp.seed = 0
         self._index.cp.max_points_per_centroid = TRAINING_REGIONS
         self._index.cp.min_points_per_centroid = 1
-        self._index.train(embedding)
-        self._index.add(embedding)
+        with _one_thread():
+            self._index.train(embedding)
+            self._index.add(embedding)
         self._index.nprobe = min(settings.probes, cells)
 
     def search(self, embedding: NDArray[np.float32], neighbours: int) -> tuple[NDArray, NDArray]:
@@ -63,7 +64,8 @@ class NeighbourIndex:
 
         Where fewer than k are found the number is -1.
         """
-        similarity, number = self._index.search(embedding, neighbours)
+        with _one_thread():
+            similarity, number = self._index.search(embedding, neighbours)
         return similarity, number
 
 
@@ -229,17 +231,17 @@ class Propagation:
         """
         similarity, number = self._index.search(frame.embedding, self.settings.neighbours)
         weight = np.clip(similarity, 0, 1) ** self.settings.similarity_power * self.settings.cross_frame_weight
-        weight = np.where(number >= 0, weight, 0)
+        weight = np.where(number >= 0, weight, 0).astype(np.float64)
         count = len(frame.area)
         touching = sparse.csr_array(
             (_contour_weights(frame.contour, self.settings), (frame.adjacent[:, 0], frame.adjacent[:, 1])),
             shape=(count, count),
         )
-        touching = touching + touching.T
-        degree = np.maximum(weight.sum(axis=1) + touching.sum(axis=1), 1e-6)
+        joined = (touching + touching.T).astype(np.float64)
+        degree = (1 + LEAK) * np.maximum(weight.sum(axis=1) + joined.sum(axis=1), 1e-6)
         outside = np.einsum("kn,knc->kc", weight, self.scores[number])
-        solve = factorized((sparse.diags_array(degree) - touching).tocsc().astype(np.float64))
-        return np.stack([solve(column) for column in outside.T.astype(np.float64)], axis=1).astype(np.float32)
+        solve = factorized((sparse.diags_array(degree) - joined).tocsc())
+        return np.stack([solve(column) for column in outside.T], axis=1).astype(np.float32)
 
     def save(self, path: Path) -> None:
         """Write the solved graph as one .npz file, which appears whole or not at all."""
@@ -311,12 +313,24 @@ def class_handicap(
     candidates = np.where(allowed, scores, -np.inf)
     for class_id in np.tile(objects, SHARE_TURNS):
         others = np.delete(candidates - handicap, class_id, axis=1).max(axis=1)
-        lead = np.where(allowed[:, class_id], scores[:, class_id] - others, -np.inf)
+        contested = allowed[:, class_id] & np.isfinite(others)
+        lead = np.where(contested, scores[:, class_id] - others, -np.inf)
         order = np.argsort(-lead, kind="stable")
         fits = np.searchsorted(np.cumsum(area[order]), settings.object_share * area.sum(), side="right")
         limit = lead[order[min(fits, len(order) - 1)]]
         handicap[class_id] = max(settings.object_margin, float(limit) + SHARE_STEP)
     return handicap
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Keep faiss to one thread, for the same bits on any machine; its threads are torch's too, so they come back."""
+    threads = faiss.omp_get_max_threads()
+    faiss.omp_set_num_threads(1)
+    try:
+        yield
+    finally:
+        faiss.omp_set_num_threads(threads)
 
 
 def _contour_weights(contour: NDArray[np.float32], settings: PropagationSettings) -> NDArray[np.float32]:

@@ -5,8 +5,9 @@ propagation of `pseudo_labels.propagation`. Frames are looked at one at a time, 
 features and every frame's scores; the propagation holds the embeddings of the frames in its graph besides.
 """
 
+import warnings
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -151,12 +152,24 @@ def solve_graph(
     settings
         The graph's and the solver's.
     """
-    chosen = list(dict.fromkeys([*evenly_spaced(frame_ids, settings.graph_frames), *pixels.frame_ids]))
-    frames = {frame_id: load(frame_id) for frame_id in tqdm(chosen, desc="graph", unit="frame", delay=2, disable=None)}
-    seeds = []
+    seeds: list[tuple[str, int]] = []
     for name in taxonomy.names:
         pixel = pixels.pixels[name]
-        seeds.append((pixel.image, int(frames[pixel.image].labels[pixel.y, pixel.x])))
+        seed = (pixel.image, int(load(pixel.image).labels[pixel.y, pixel.x]))
+        if seed in seeds:
+            other = taxonomy.names[seeds.index(seed)]
+            warnings.warn(
+                f"the pixels of '{other}' and '{name}' lie in one region of frame {pixel.image}: nothing tells the two "
+                f"classes apart, and '{other}' takes all; move one of them",
+                stacklevel=2,
+            )
+        seeds.append(seed)
+    chosen = list(dict.fromkeys([*evenly_spaced(frame_ids, settings.graph_frames), *pixels.frame_ids]))
+    unmapped = np.zeros((0, 0), np.int32)  # the pixels' regions are not needed, and would be most of the memory
+    frames = {
+        frame_id: replace(load(frame_id), labels=unmapped)
+        for frame_id in tqdm(chosen, desc="graph", unit="frame", delay=2, disable=None)
+    }
     return Propagation.solve(frames, seeds, taxonomy, settings)
 
 
