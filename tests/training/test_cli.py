@@ -72,7 +72,8 @@ def test_inspect_writes_a_page(tmp_path):
         name: {"image": "streets_train_0000", "x": 7 * index, "y": 40} for index, name in enumerate(CITYSCAPES.names)
     }
     pixels.write_text(json.dumps({"dataset": "streets", "pixels": anywhere}))
-    tiny = ["dataset.limit=1", "dataset.size=[64, 160]", "superpixels.count=60", "cam.slice_height=65", "workers=1"]
+    tiny = ["dataset.limit=1", "dataset.size=[64, 160]", "cam.slice_height=65", "workers=1"]
+    tiny += ["embedding.passes=[{height: 65, layers: [features.3, features.17], weights: [1, 1]}]"]
     arguments = ["inspect", "streets", "--frame", "streets_train_0000", "--out", str(out), "--json"]
     for setting in [*tiny, f"pixels={pixels}"]:
         arguments += ["--set", setting]
@@ -80,6 +81,7 @@ def test_inspect_writes_a_page(tmp_path):
     assert result.exit_code == 0, result.output
     report = json.loads(result.stdout)
     assert report["page"] == str(out) and report["frame"] == "streets_train_0000" and report["frames"] == 1
+    assert report["superpixels"] > 1
     assert report["bytes"] == out.stat().st_size and out.read_text().startswith("<!doctype html>")
 
 

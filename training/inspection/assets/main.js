@@ -201,10 +201,10 @@ matchMedia("(prefers-color-scheme: dark)").addEventListener("change", ({ matches
 document.documentElement.dataset.theme = matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light";
 element("frame-name").textContent = meta.frame;
 element("frame-facts").textContent =
-  `${meta.dataset} · ${width} × ${height} · ${count} superpixels · preset ${meta.preset} over ${meta.frames} frames`;
+  `${meta.dataset} · ${width} × ${height} · ${count} superpixels · preset ${meta.preset} over ${meta.frames} ${meta.frames === 1 ? "frame" : "frames"}`;
 element("scores-unit").textContent = `Unit: ${meta.unit}. Grey: may not stand in this band. Bold: the label.`;
 element("after-key").textContent = WORDS.afterKey;
 element("threshold-key").hidden = !judged;
-element("histogram-note").textContent = "Filled: after; line: before. Heights logarithmic; the ends hold what lies beyond.";
+element("histogram-note").textContent = "Filled: after; line: before. Logarithmic, open ends.";
 show();
 document.documentElement.dataset.ready = "true";
