@@ -44,7 +44,7 @@ def extract_features(settings: Settings, frame_ids: Sequence[str], folder: Path)
     if settings.pseudo_labels.method == "propagation":
         if not (folder / BASIS).exists():
             LayerPasses(network, settings.embedding)  # a wrong layer, likewise
-            with ProcessPoolExecutor(1, multiprocessing.get_context("spawn"), use_one_thread) as pool:
+            with ProcessPoolExecutor(1, multiprocessing.get_context("spawn"), _start_process) as pool:
                 pool.submit(_fit_basis, settings, frame_ids, folder / BASIS).result()
     else:
         ClassActivation(network)
@@ -114,13 +114,18 @@ class _Worker:
 
 def start_worker(settings: Settings, folder: Path) -> None:
     """Make this process ready for `write_features`: one thread, the data set open, the networks loaded."""
+    _start_process()
+    _Worker.folder = folder
+    _Worker.dataset = open_dataset(settings.dataset, settings.dataset.train)
+    _Worker.describe = staticmethod(describe_frames(settings, folder / BASIS))
+
+
+def _start_process() -> None:
+    """Keep this process to one thread, and end it with its parent."""
     parent = multiprocessing.parent_process()
     assert parent is not None
     threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
     use_one_thread()
-    _Worker.folder = folder
-    _Worker.dataset = open_dataset(settings.dataset, settings.dataset.train)
-    _Worker.describe = staticmethod(describe_frames(settings, folder / BASIS))
 
 
 def _end_with(parent: multiprocessing.process.BaseProcess) -> None:
