@@ -9,6 +9,7 @@ import csv
 import hashlib
 import io
 import json
+import re
 import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -32,6 +33,7 @@ from training.features.extraction import extract_features
 from training.features.regions import RegionFeatures
 from training.pipeline import Pipeline
 from training.pseudo_labels.scoring import score_frames
+from training.run_folder import file_digests
 from training.settings import Settings
 from training.tracking import Tracker, tracking_uri
 
@@ -73,12 +75,11 @@ TABLES: dict[str, tuple[Variant, ...]] = {
         ("the coarse pass alone", (BEST, f"embedding.passes=[{COARSE}]")),
         ("no early layers", (BEST, f"embedding.passes=[{COARSE}, {{{FINE}}}]")),
         ("no position", (BEST, "embedding.position_weight=0")),
-        ("edges between frames weigh no more", (BEST, "propagation.cross_frame_weight=1")),
         ("no contours", (BEST, "propagation.contour_weight=0")),
         ("no margin of the objects", (BEST, "propagation.object_margin=0")),
         ("no bands", (BEST, "pseudo_labels.location=false")),
         ("a quarter of the frames in the graph", (BEST, "propagation.graph_frames={quarter}")),
-        ("given: each object class at most 2 %", (BEST, "propagation.object_share=0.02")),
+        ("given: each object class at most 2 %", (BEST, "propagation.most_object_area=0.02")),
     ),
 }
 """The tables by name: the paper's table 2 and 3, the presets, and each idea of `best` by itself."""
@@ -222,7 +223,8 @@ class _Bench:
         training = settings.training.model_copy(update={"rounds": 1})
         dataset = settings.dataset.model_copy(update={"limit": len(self._frame_ids)})
         settings = settings.model_copy(update={"training": training, "dataset": dataset})
-        out = self._out / "runs" / f"{row.table}-{row.name}".replace(" ", "_").replace(".", "")
+        asked = settings.model_dump(mode="json") | {"pixels": self._pixels[0].digest(), "files": file_digests(settings)}
+        out = self._out / "runs" / f"{re.sub('[^a-z0-9]+', '-', row.name.lower()).strip('-')}-{_digest(asked)}"
         pipeline = Pipeline(settings, out, resume=True, warn=self._warn)
         for made in self._features(settings).glob("*.npz"):
             here = out / "features" / made.name
@@ -242,9 +244,8 @@ class _Bench:
         asked |= {part: getattr(settings, part).model_dump(mode="json") for part in parts}
         annotated = [frame_id for pixels in self._pixels for frame_id in pixels.frame_ids]
         frame_ids = list(dict.fromkeys([*self._frame_ids, *annotated]))
-        asked |= {"frames": frame_ids}
-        digest = hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()[:12]
-        folder = self._out / "features" / digest
+        asked |= {"frames": frame_ids, "files": file_digests(settings)}
+        folder = self._out / "features" / _digest(asked)
         extract_features(settings, frame_ids, folder)
         return folder
 
@@ -316,6 +317,10 @@ def _figures(row: Row) -> tuple[float, ...]:
 
 def _percent(fraction: float | None) -> str:
     return "-" if fraction is None else f"{100 * fraction:.1f}"
+
+
+def _digest(asked: Any) -> str:
+    return hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()[:12]
 
 
 def _propagates(settings: Settings) -> bool:

@@ -37,9 +37,8 @@ def load_settings(config: str, overrides: Iterable[str] = ()) -> Settings:
     Returns
     -------
     Settings
-        Relative paths in it, `dataset.root`, `cam.weights` of a file, `saliency.forest` of a file and
-        `pixels` of a file, are made absolute from
-        the working directory, so that a run can be resumed and exported from any other.
+        Relative paths in it, `dataset.root`, `cam.weights` of a file, `saliency.forest` of a file and `pixels` of a
+        file, are made absolute from the working directory, so that a run can be resumed and exported from any other.
 
     Raises
     ------

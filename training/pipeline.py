@@ -231,15 +231,7 @@ class Pipeline:
         scoring = score_frames(
             self.settings, self.out / "features", self.frame_ids, self.pixels, self.taxonomy, folder / "graph.npz"
         )
-        seen = list(scoring.frames.values())
-        picture = score_histograms(
-            np.concatenate([frame.before for frame in seen]),
-            np.concatenate([frame.after for frame in seen]),
-            np.concatenate([frame.allowed for frame in seen]),
-            scoring.thresholds,
-            self.taxonomy,
-            unit=scoring.unit,
-        )
+        picture = score_histograms(scoring)
         save_png(picture, folder.parent / "score_histograms.png")
         self.tracker.figure(picture, "score_histograms")
         for frame_id in self.frame_ids:

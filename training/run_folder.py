@@ -2,13 +2,14 @@
 
 settings.yaml, pixels.yaml   what it was started with
 state.json                   written last when a pipeline starts: a folder without it is nobody's
-features/ID.npz              the training frames' RegionFeatures, or EmbeddedRegions with their basis.npz
+features/ID.npz              the training frames' RegionFeatures, or EmbeddedRegions with their basis.safetensors
 round_0/pseudo_labels/graph.npz   the solved graph (`propagation` only)
 round_N/pseudo_labels/ID.png, round_N/network/, round_N/evaluation/
 model_store/NAME/1/model.onnx
 <stage>/done.json            the stage is complete; holds its result
 """
 
+import hashlib
 import json
 import uuid
 from collections.abc import Callable
@@ -43,6 +44,8 @@ class State(BaseModel):
     """Where it is tracked."""
     dataset_digest: str
     """sha256 of the manifest of training frames."""
+    files: dict[str, str]
+    """sha256 of the files that settings name, by setting."""
 
 
 class RunFolder:
@@ -75,6 +78,7 @@ class RunFolder:
                 key=uuid.uuid4().hex,
                 tracking_uri=tracking_uri(settings.tracking, path),
                 dataset_digest=dataset_digest(),
+                files=file_digests(settings),
             )
             write_json(path / "state.json", self.state.model_dump())
             return
@@ -87,6 +91,9 @@ class RunFolder:
             raise InputError(f"--resume: {changed} than in {path}/settings.yaml; take another --out")
         if yaml.safe_load((path / "pixels.yaml").read_text()) != pixels.model_dump():
             raise InputError(f"--resume: {settings.pixels} differs from {path}/pixels.yaml; take another --out")
+        for setting, digest in file_digests(settings).items():
+            if digest != self.state.files[setting]:
+                raise InputError(f"--resume: the file of {setting} is not that which {path} was started with")
         if dataset_digest() != self.state.dataset_digest:
             raise InputError(f"--resume: the training frames are not those that {path} was started with")
 
@@ -110,6 +117,13 @@ class RunFolder:
     def network(self, number: int) -> Path:
         """Where the weights that a round ended with lie."""
         return self.path / f"round_{number}" / "network" / "network.safetensors"
+
+
+def file_digests(settings: Settings) -> dict[str, str]:
+    """Return the sha256, hexadecimal, of each file of weights that the settings name, by setting."""
+    named = {"cam.weights": settings.cam.weights, "saliency.forest": settings.saliency.forest}
+    files = {setting: Path(name) for setting, name in named.items() if name is not None}
+    return {setting: hashlib.sha256(file.read_bytes()).hexdigest() for setting, file in files.items() if file.is_file()}
 
 
 def write_json(path: Path, content: Result) -> None:

@@ -210,8 +210,6 @@ class PropagationSettings(_Frozen):
     """Cells of the neighbour index that are searched; more find truer neighbours and take longer."""
     similarity_power: Annotated[float, Field(gt=0)] = 3.0
     """Exponent of the cosine similarity of two regions."""
-    cross_frame_weight: Annotated[float, Field(gt=0)] = 6.0
-    """Weight of an edge between two frames, one within a frame being 1."""
     contour_weight: Annotated[float, Field(ge=0)] = 0.3
     """Weight of an edge between two regions that touch with no contour between them."""
     contour_scale: Annotated[float, Field(gt=0)] = 0.1
@@ -219,7 +217,7 @@ class PropagationSettings(_Frozen):
     object_margin: Annotated[float, Field(ge=0)] = 0.4
     """By how much an object's score must stand above every scene's, in deviations of all scores: objects cover few
     pixels of a driving scene (paper, section 4.4), and their one pixel would claim as many regions as a scene's."""
-    object_share: Annotated[float, Field(gt=0, lt=1)] | None = None
+    most_object_area: Annotated[float, Field(gt=0, lt=1)] | None = None
     """A coarse prior of class shares: no object class may take more than this share of the area of the graph's frames.
     None gives none."""
     tolerance: Annotated[float, Field(gt=0, lt=1)] = 0.001

@@ -18,7 +18,7 @@ from training.annotations.pixels import Pixel, PixelFile
 from training.annotations.purity import cell_side, region_purity
 from training.features.embedding import EmbeddedRegions
 from training.pseudo_labels.propagation import GraphRegions, class_handicap, poisson_learning, region_graph
-from training.pseudo_labels.scoring import where_allowed
+from training.pseudo_labels.refinement import where_allowed
 from training.settings import Settings
 from training.taxonomy import Taxonomy
 
@@ -71,8 +71,8 @@ class CheckedPixel:
     area: int
     """Pixels of its region."""
     border: float | None
-    """Pixels to the nearest region that is something else: unlike its own, or won by another class. None where the
-    frame has none."""
+    """Pixels to the border of the nearest region that is something else: unlike its own, or won by another class. None
+    where the frame has none."""
     purity: float
     """How plain its region is, in [0, 1]: `region_purity`."""
     share: float
@@ -277,8 +277,8 @@ class _View:
         """Regions that may be better than the annotated one."""
 
     def border(self, x: int, y: int) -> float | None:
-        """Return the distance of a pixel to what is something else, pixels."""
-        return None if self.distance is None else float(self.distance[y, x])
+        """Return the distance of a pixel's centre to the border of what is something else, pixels."""
+        return None if self.distance is None else float(self.distance[y, x]) - 0.5
 
     def deepest(self, region: int) -> tuple[int, int]:
         """Return the (x, y) farthest from a region's border and from the frame's."""
@@ -334,8 +334,8 @@ def _warnings(name: str, view: _View, pixel: Pixel, claims: _Claims, median: flo
     border = view.border(pixel.x, pixel.y)
     if border is not None and border <= BORDER:
         found.append(
-            f"{where}: {border:.1f} pixels from something else, so that its region may not be the one that was meant; "
-            "choose a pixel further inside"
+            f"{where}: {border:.1f} pixels from the border of something else, so that its region may not be the one "
+            "that was meant; choose a pixel further inside"
         )
     share, sure = float(claims.share[view.class_id]), float(claims.discriminative[view.class_id])
     if share == 0:

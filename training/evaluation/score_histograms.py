@@ -6,7 +6,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from training.taxonomy import Taxonomy
+from training.pseudo_labels.scoring import Scoring
 
 BINS = 60
 PAIRS_ACROSS = 2
@@ -14,38 +14,18 @@ PAIRS_ACROSS = 2
 _INK, _FAINT, _THRESHOLD = "#333333", "#b8b8b8", "#d1242f"
 
 
-def score_histograms(
-    before: NDArray[np.float32],
-    after: NDArray[np.float32],
-    allowed: NDArray[np.bool_],
-    thresholds: NDArray[np.float32],
-    taxonomy: Taxonomy,
-    *,
-    unit: str = "score",
-) -> NDArray[np.uint8]:
+def score_histograms(scoring: Scoring) -> NDArray[np.uint8]:
     """Draw, class by class, the scores of a data set's superpixels before and after refinement, with the threshold.
 
     The superpixels are those where the class may stand. The heights are logarithmic: an object's superpixels are few.
-    Above each histogram stands the share that reaches the threshold.
-
-    Parameters
-    ----------
-    before, after
-        Scores of N superpixels, float32 [N, C], finite, in one unit.
-    allowed
-        Whether a class may stand in a superpixel's band, bool [N, C].
-    thresholds
-        Per class, float32 [C].
-    taxonomy
-        Names and colours of the C classes.
-    unit
-        What a score is, written below.
+    Above each histogram stands the share that reaches the threshold, where there is one.
 
     Returns
     -------
     NDArray[np.uint8]
         uint8 [height, width, 3], RGB.
     """
+    taxonomy = scoring.taxonomy
     rows = -(-len(taxonomy.classes) // PAIRS_ACROSS)
     height = 0.7 + 1.15 * rows
     figure = Figure(figsize=(12, height), dpi=110, facecolor="white")
@@ -61,15 +41,16 @@ def score_histograms(
         axes.set_axis_off()
     for class_id, info in enumerate(taxonomy.classes):
         pair = pairs[class_id // rows][class_id % rows]
-        seen = allowed[:, class_id]
-        sides = (before[seen, class_id], after[seen, class_id])
-        everything = np.concatenate([*sides, thresholds[class_id : class_id + 1]])
-        edges = np.linspace(everything.min(), everything.max() + 1e-6, BINS + 1)
-        captions = (f"{info.name}, before refinement", "after refinement")
+        sides, threshold = scoring.class_scores(class_id), float(scoring.thresholds[class_id])
+        shown = np.append(sides, [threshold] if np.isfinite(threshold) else [])
+        edges = np.linspace(shown.min(initial=0), shown.max(initial=0) + 1e-6, BINS + 1)
+        captions = (f"{info.name}, before {scoring.step}", f"after {scoring.step}")
         for axes, scores, caption in zip(pair, sides, captions, strict=True):
-            _histogram(axes, scores, edges, float(thresholds[class_id]), f"#{bytes(info.colour).hex()}")
+            _histogram(axes, scores, edges, threshold, f"#{bytes(info.colour).hex()}")
             axes.set_title(caption, fontsize=9, color=_INK, loc="left", pad=5)
-    note = f"{unit}; superpixels on a logarithmic scale; dashed: the threshold; %: the share that reaches it"
+    judged = np.isfinite(scoring.thresholds).all()
+    decides = "dashed: the threshold; %: the share that reaches it" if judged else "the highest score is the label"
+    note = f"{scoring.unit}; superpixels on a logarithmic scale; {decides}"
     figure.text(0.015, 0.14 / height, note, fontsize=8, color=_INK)
     canvas.draw()
     return np.asarray(canvas.buffer_rgba())[..., :3].copy()
@@ -81,9 +62,10 @@ def _histogram(
     axes.set_axis_on()
     axes.stairs(np.log1p(np.histogram(scores, edges)[0]), edges, fill=True, color=colour)
     axes.set_ylim(bottom=0)
-    axes.axvline(threshold, color=_THRESHOLD, linestyle="--", linewidth=1)
-    share = (scores >= threshold).mean() if len(scores) else 0.0
-    axes.text(1, 1.05, f"{share:.1%}", transform=axes.transAxes, ha="right", fontsize=8, color=_INK)
+    if np.isfinite(threshold):
+        axes.axvline(threshold, color=_THRESHOLD, linestyle="--", linewidth=1)
+        share = (scores >= threshold).mean() if len(scores) else 0.0
+        axes.text(1, 1.05, f"{share:.1%}", transform=axes.transAxes, ha="right", fontsize=8, color=_INK)
     axes.tick_params(axis="x", labelsize=7, colors=_INK, length=2)
     axes.tick_params(axis="y", which="both", left=False, labelleft=False)
     for side in ("top", "right", "left"):

@@ -6,6 +6,9 @@ from numpy.typing import NDArray
 
 from training.features.superpixels import centroids
 
+FAINTEST = 0.5
+"""The least gradient of an edge of strength 1, CIELAB per pixel: below it nobody sees an edge, and the rounding of
+8 bits makes some."""
 STEPS_PER_DIAGONAL = 150
 """Resolution of the way between two superpixels, in steps per diagonal of the frame."""
 _WAYS = 16384
@@ -20,7 +23,7 @@ def edge_map(lab: NDArray[np.float32], sigma: float = 1.0) -> NDArray[np.float32
     """Return the edge strength of each pixel, float32 [H, W] in [0, 1].
 
     The gradient's length in CIELAB at scale `sigma` pixels, over its 99th percentile in the frame and clipped: a
-    strong edge is one that is strong for this frame, whatever the light.
+    strong edge is one that is strong for this frame, whatever the light, but no fainter than `FAINTEST`.
     """
     offsets = np.arange(-round(4 * sigma), round(4 * sigma) + 1)
     gaussian = np.exp(-((offsets / sigma) ** 2) / 2)
@@ -32,7 +35,7 @@ def edge_map(lab: NDArray[np.float32], sigma: float = 1.0) -> NDArray[np.float32
             derivative = cv2.sepFilter2D(plane, -1, across, down, borderType=cv2.BORDER_REPLICATE)
             squared += np.square(derivative, out=derivative)
     strength = np.sqrt(squared)
-    return np.minimum(strength / np.float32(max(np.percentile(strength, 99), 1e-6)), 1)
+    return np.minimum(strength / np.float32(max(np.percentile(strength, 99), FAINTEST)), 1)
 
 
 def edge_similarity(edges: NDArray[np.float32], labels: NDArray[np.int32], count: int) -> NDArray[np.float32]:

@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from safetensors.numpy import load_file, save_file
 from scipy import sparse
 from torch import nn
 from torchvision.models.feature_extraction import create_feature_extractor, get_graph_node_names
@@ -159,15 +160,14 @@ class EmbeddingBasis:
         return projected / np.maximum(np.linalg.norm(projected, axis=1, keepdims=True), 1e-9)
 
     def save(self, path: Path) -> None:
-        """Write the map as one .npz file, which appears whole or not at all."""
+        """Write the map as one safetensors file, which appears whole or not at all."""
         with whole_file(path) as temporary:
-            np.savez(temporary, centre=self.centre, directions=self.directions)
+            save_file({"centre": self.centre, "directions": np.ascontiguousarray(self.directions)}, temporary)
 
     @classmethod
     def load(cls, path: Path) -> "EmbeddingBasis":
         """Read what `save` wrote."""
-        with np.load(path) as arrays:
-            return cls(arrays["centre"], arrays["directions"])
+        return cls(**load_file(path))
 
 
 @dataclass(frozen=True, kw_only=True)

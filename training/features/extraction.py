@@ -21,8 +21,8 @@ from training.features.saliency.views import open_saliency
 from training.features.superpixels import superpixels
 from training.settings import Settings
 
-BASIS = "basis.npz"
-"""The embedding's linear map, beside the frames' files (`propagation` only)."""
+BASIS = "basis.safetensors"
+"""The embedding's linear map, beside the frames' .npz files (`propagation` only)."""
 
 
 def extract_features(settings: Settings, frame_ids: Sequence[str], folder: Path) -> None:

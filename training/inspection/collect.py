@@ -6,7 +6,6 @@ every feature besides, whether that method takes it or not. `page` hands the res
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Literal
@@ -110,16 +109,6 @@ class Intermediates:
         """The frame's own scores."""
         return self.scoring.frames[self.frame_id]
 
-    @cached_property
-    def pooled(self) -> Scored:
-        """The scores of all N superpixels of the data set's frames, [N, C]."""
-        frames = self.scoring.frames.values()
-        return Scored(
-            np.concatenate([frame.before for frame in frames]),
-            np.concatenate([frame.after for frame in frames]),
-            np.concatenate([frame.allowed for frame in frames]),
-        )
-
 
 def inspect_frame(settings: Settings, frame_id: str, run: Path | None, *, warn: Callable[[str], None]) -> Intermediates:
     """Gather the intermediates of a training frame, and the scores of the data set it is judged by.
@@ -175,7 +164,7 @@ def inspect_frame(settings: Settings, frame_id: str, run: Path | None, *, warn: 
 
             path = None if run is None else solved_graph(settings, pixels, run)
             if path is None:
-                graph = solve_graph(limited, load_regions, pixels, dataset.taxonomy, settings.propagation)
+                graph = solve_graph(limited, load_regions, pixels, dataset.taxonomy, settings)
             else:
                 graph = Propagation.load(path, settings.propagation)
             features, scoring = by_propagation(

@@ -42,10 +42,7 @@ def write_page(intermediates: Intermediates, path: Path) -> None:
 
 def render_page(intermediates: Intermediates) -> str:
     """Return the whole HTML document."""
-    pooled, scoring = intermediates.pooled, intermediates.scoring
-    figure = score_histograms(
-        pooled.before, pooled.after, pooled.allowed, scoring.thresholds, scoring.taxonomy, unit=scoring.unit
-    )
+    figure = score_histograms(intermediates.scoring)
     parts = {
         "title": html.escape(f"{intermediates.frame_id} · {intermediates.dataset}"),
         "style": _read("page.css"),
@@ -124,19 +121,17 @@ def arrays(intermediates: Intermediates) -> dict[str, NDArray]:
 
 
 def _thresholds(scoring: Scoring) -> list[float | None]:
-    # Where the highest score of all decides, the threshold is one that nothing misses: there is none to show.
-    return [float(threshold) if scoring.objects_first else None for threshold in scoring.thresholds]
+    return [float(threshold) if np.isfinite(threshold) else None for threshold in scoring.thresholds]
 
 
 def _histograms(intermediates: Intermediates) -> tuple[NDArray[np.uint32], NDArray[np.float32]]:
     # Counts [2, C, BINS], before and after, over the superpixels where a class may stand, and each class's range
     # [C, 2], which holds its threshold where it has one; what lies beyond is counted at the ends.
-    pooled, thresholds = intermediates.pooled, _thresholds(intermediates.scoring)
-    both = np.stack([pooled.before, pooled.after])
+    thresholds = _thresholds(intermediates.scoring)
     counts = np.zeros((2, len(thresholds), BINS), np.uint32)
     ranges = np.zeros((len(thresholds), 2), np.float32)
     for class_id, threshold in enumerate(thresholds):
-        seen = both[:, pooled.allowed[:, class_id], class_id]
+        seen = intermediates.scoring.class_scores(class_id)
         ends = np.quantile(seen, [BEYOND, 1 - BEYOND], method="nearest") if seen.size else np.zeros(2)
         shown = np.append(ends, [] if threshold is None else threshold)
         ranges[class_id] = low, high = shown.min(), shown.max()

@@ -8,8 +8,8 @@ from training.features.embedding import EmbeddedRegions
 from training.features.regions import RegionFeatures
 from training.pseudo_labels.inference import best_of, region_shares
 from training.pseudo_labels.propagation import Propagation
-from training.pseudo_labels.refinement import refine
-from training.pseudo_labels.scoring import score_by_propagation, where_allowed
+from training.pseudo_labels.refinement import refine, where_allowed
+from training.pseudo_labels.scoring import score_by_propagation
 from training.pseudo_labels.similarity import adjacent_context, context_similarity
 from training.settings import PseudoLabelSettings
 from training.taxonomy import Taxonomy

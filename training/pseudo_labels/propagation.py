@@ -6,6 +6,7 @@ semi-supervised learning at very low label rates, ICML 2020) finds each class's 
 Regions of new frames are attached to a graph that is already solved, without solving it anew.
 """
 
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -20,7 +21,8 @@ from scipy.sparse.linalg import factorized
 
 from serving.files import whole_file
 from training.features.embedding import EmbeddedRegions
-from training.settings import PropagationSettings
+from training.pseudo_labels.refinement import where_allowed
+from training.settings import PropagationSettings, PseudoLabelSettings
 from training.taxonomy import Taxonomy
 
 REGIONS_PER_CELL = 256
@@ -97,19 +99,16 @@ class GraphRegions:
 def region_graph(regions: GraphRegions, settings: PropagationSettings) -> sparse.csr_array:
     """Return the weights of the graph's edges, float32 [N, N], symmetric, 0 on the diagonal.
 
-    Each region is joined to its most similar ones by their cosine similarity to the power `similarity_power`, times
-    `cross_frame_weight` where they are of two frames: a scene is best described by what other frames show of it.
-    Regions that touch are joined by `contour_weight` x exp(-contour / `contour_scale`).
+    Each region is joined to its most similar ones, of whatever frame, by their cosine similarity to the power
+    `similarity_power`. Regions that touch are joined by `contour_weight` x exp(-contour / `contour_scale`).
     """
     count = len(regions.embedding)
-    frame = np.repeat(np.arange(len(regions.first) - 1), np.diff(regions.first))
     similarity, number = NeighbourIndex(regions.embedding, settings).search(regions.embedding, settings.neighbours + 1)
     one = np.repeat(np.arange(count), settings.neighbours + 1)
     other = number.ravel()
     found = (other >= 0) & (other != one)
     one, other, weight = one[found], other[found], similarity.ravel()[found]
     weight = np.clip(weight, 0, 1) ** settings.similarity_power
-    weight = np.where(frame[one] == frame[other], weight, weight * settings.cross_frame_weight)
     alike = sparse.csr_array((weight.astype(np.float32), (one, other)), shape=(count, count))
     touching = sparse.csr_array(
         (_contour_weights(regions.contour, settings), (regions.adjacent[:, 0], regions.adjacent[:, 1])),
@@ -156,9 +155,9 @@ def poisson_learning(
     direction = preconditioned.copy()
     product = (residual * preconditioned).sum(axis=0)
     target = product * settings.tolerance**2
-    for _ in range(settings.most_iterations):
-        if (product <= target).all():
-            break
+    iterations = 0
+    while (product > target).any() and iterations < settings.most_iterations:
+        iterations += 1
         image = (1 + LEAK) * degree * direction - weights @ direction
         step = product / np.maximum((direction * image).sum(axis=0), 1e-30)
         scores += step * direction
@@ -166,6 +165,13 @@ def poisson_learning(
         preconditioned = residual / degree
         before, product = product, (residual * preconditioned).sum(axis=0)
         direction = preconditioned + (product / np.maximum(before, 1e-30)) * direction
+    if (product > target).any():
+        excess = float(np.sqrt((product / np.maximum(target, 1e-30)).max()))
+        warnings.warn(
+            f"the graph's scores do not stand after propagation.most_iterations = {iterations}: their residual is "
+            f"{excess:.1f} times propagation.tolerance; allow more",
+            stacklevel=2,
+        )
     return scores / max(float(scores.std()), 1e-12)
 
 
@@ -193,6 +199,7 @@ class Propagation:
         seeds: Sequence[tuple[str, int]],
         taxonomy: Taxonomy,
         settings: PropagationSettings,
+        labels: PseudoLabelSettings,
     ) -> "Propagation":
         """Build the graph of frames and solve it.
 
@@ -206,12 +213,14 @@ class Propagation:
             The classes.
         settings
             The graph's and the solver's.
+        labels
+            `location`, whether the bands hold, for `most_object_area`.
         """
         regions = GraphRegions.of(list(frames.values()))
         place = {frame_id: int(start) for frame_id, start in zip(frames, regions.first, strict=False)}
         numbers = np.array([place[frame_id] + region for frame_id, region in seeds])
         scores = poisson_learning(region_graph(regions, settings), numbers, settings)
-        allowed = taxonomy.allowed[np.concatenate([frame.band for frame in frames.values()]).astype(np.int64) - 1]
+        allowed = where_allowed(np.concatenate([frame.band for frame in frames.values()]), taxonomy, labels)
         area = np.concatenate([frame.area for frame in frames.values()])
         handicap = class_handicap(scores, allowed, area, taxonomy, settings)
         return cls(tuple(frames), regions.first, regions.embedding, scores, handicap, settings)
@@ -230,7 +239,7 @@ class Propagation:
         in the frame as `region_graph` would, and its scores are the mean of theirs, by the weights of the edges.
         """
         similarity, number = self._index.search(frame.embedding, self.settings.neighbours)
-        weight = np.clip(similarity, 0, 1) ** self.settings.similarity_power * self.settings.cross_frame_weight
+        weight = np.clip(similarity, 0, 1) ** self.settings.similarity_power
         weight = np.where(number >= 0, weight, 0).astype(np.float64)
         count = len(frame.area)
         touching = sparse.csr_array(
@@ -297,7 +306,7 @@ def class_handicap(
     taxonomy
         Tells objects from scenes.
     settings
-        `object_margin`, and `object_share`: each object class that would win more of the area is taken so much more
+        `object_margin`, and `most_object_area`: each object class that would win more of the area is taken so much more
         that it wins just that, in turns until all of them stand.
 
     Returns
@@ -308,7 +317,7 @@ def class_handicap(
     objects = taxonomy.ids_of("object")
     handicap = np.zeros(len(taxonomy.classes), np.float32)
     handicap[objects] = settings.object_margin
-    if settings.object_share is None:
+    if settings.most_object_area is None:
         return handicap
     candidates = np.where(allowed, scores, -np.inf)
     for class_id in np.tile(objects, SHARE_TURNS):
@@ -316,7 +325,7 @@ def class_handicap(
         contested = allowed[:, class_id] & np.isfinite(others)
         lead = np.where(contested, scores[:, class_id] - others, -np.inf)
         order = np.argsort(-lead, kind="stable")
-        fits = np.searchsorted(np.cumsum(area[order]), settings.object_share * area.sum(), side="right")
+        fits = np.searchsorted(np.cumsum(area[order]), settings.most_object_area * area.sum(), side="right")
         limit = lead[order[min(fits, len(order) - 1)]]
         handicap[class_id] = max(settings.object_margin, float(limit) + SHARE_STEP)
     return handicap

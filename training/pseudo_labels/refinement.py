@@ -4,6 +4,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
+from training.settings import PseudoLabelSettings
 from training.taxonomy import Taxonomy
 
 
@@ -29,3 +30,9 @@ def refine(scores: NDArray[np.float32], context: NDArray[np.float32] | sparse.cs
 def allowed_classes(band: NDArray[np.uint8], taxonomy: Taxonomy) -> NDArray[np.bool_]:
     """Return the classes that may stand in each superpixel's band, bool [K, C] (paper, figure 6 (a))."""
     return taxonomy.allowed[band.astype(np.int64) - 1]
+
+
+def where_allowed(band: NDArray[np.uint8], taxonomy: Taxonomy, settings: PseudoLabelSettings) -> NDArray[np.bool_]:
+    """Return the classes that may stand in each superpixel's band, bool [K, C]; all of them without `location`."""
+    allowed = allowed_classes(band, taxonomy)
+    return allowed if settings.location else np.ones_like(allowed)

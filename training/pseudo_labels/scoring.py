@@ -20,10 +20,10 @@ from training.features.embedding import EmbeddedRegions
 from training.features.regions import RegionFeatures
 from training.pseudo_labels.inference import best_of, class_scores, label_regions
 from training.pseudo_labels.propagation import Propagation
-from training.pseudo_labels.refinement import allowed_classes, refine
+from training.pseudo_labels.refinement import refine, where_allowed
 from training.pseudo_labels.representation import Representation, represent_classes
 from training.pseudo_labels.similarity import context_similarity
-from training.settings import PropagationSettings, PseudoLabelSettings, Settings
+from training.settings import PseudoLabelSettings, Settings
 from training.taxonomy import IGNORED, Taxonomy
 
 LoadFeatures = Callable[[str], RegionFeatures]
@@ -31,6 +31,7 @@ LoadRegions = Callable[[str], EmbeddedRegions]
 
 SIMILARITY = "similarity, eq (1)"
 ABOVE_MEAN = "deviations above the class's mean over the data set"
+REFINEMENT, MARGIN = "refinement", "the objects' margin"
 POTENTIAL = "Poisson learning's score, in deviations of all scores"
 
 
@@ -55,9 +56,11 @@ class Scoring:
     frames: dict[str, Scored]
     """The frames by identifier."""
     thresholds: NDArray[np.float32]
-    """What a class's score must reach, [C]."""
+    """What a class's score must reach, [C]; minus infinity where the highest score is the label, whatever it is."""
     unit: str
     """What a score is, for the axis of a figure."""
+    step: str
+    """What lies between the scores before and after."""
     objects_first: bool
     """Whether eq (5) decides, objects before scenes, or the highest score of all."""
 
@@ -68,6 +71,15 @@ class Scoring:
             return label_regions(frame.after, frame.allowed, self.taxonomy, self.thresholds)
         labels = best_of(frame.after, frame.allowed, np.arange(len(self.taxonomy.classes)), self.thresholds)
         return np.where(frame.before.any(axis=1), labels, IGNORED).astype(np.uint8)
+
+    def class_scores(self, class_id: int) -> NDArray[np.float32]:
+        """Return a class's scores before and after over all superpixels where it may stand, float32 [2, n]."""
+        seen = [(frame, frame.allowed[:, class_id]) for frame in self.frames.values()]
+        sides = (
+            [one.before[there, class_id] for one, there in seen],
+            [one.after[there, class_id] for one, there in seen],
+        )
+        return np.stack([np.concatenate(side) for side in sides])
 
 
 def score_frames(
@@ -107,7 +119,7 @@ def score_frames(
     def load_regions(frame_id: str) -> EmbeddedRegions:
         return EmbeddedRegions.load(features / f"{frame_id}.npz")
 
-    solved = solve_graph(frame_ids, load_regions, pixels, taxonomy, settings.propagation)
+    solved = solve_graph(frame_ids, load_regions, pixels, taxonomy, settings)
     if graph is not None:
         solved.save(graph)
     return score_by_propagation(frame_ids, load_regions, solved, taxonomy, labels)
@@ -131,18 +143,19 @@ def score_by_similarity(
     kinds = {"object": settings.object_threshold, "scene": settings.scene_threshold}
     thresholds = np.array([kinds[info.kind] for info in taxonomy.classes], np.float32)
     unit = ABOVE_MEAN if relative else SIMILARITY
-    return Scoring(taxonomy, _standardised(frames) if relative else frames, thresholds, unit, objects_first=True)
+    frames = _standardised(frames) if relative else frames
+    return Scoring(taxonomy, frames, thresholds, unit, REFINEMENT, objects_first=True)
 
 
 def solve_graph(
-    frame_ids: Sequence[str], load: LoadRegions, pixels: PixelFile, taxonomy: Taxonomy, settings: PropagationSettings
+    frame_ids: Sequence[str], load: LoadRegions, pixels: PixelFile, taxonomy: Taxonomy, settings: Settings
 ) -> Propagation:
     """Build and solve the graph of a data set.
 
     Parameters
     ----------
     frame_ids
-        The frames to label; `settings.graph_frames` of them, evenly spaced, and the annotated ones are in the graph.
+        The frames to label; `propagation.graph_frames` of them, evenly spaced, and the annotated ones are in the graph.
     load
         Reads a frame's regions.
     pixels
@@ -150,7 +163,7 @@ def solve_graph(
     taxonomy
         The classes.
     settings
-        The graph's and the solver's.
+        `propagation` and `pseudo_labels` are used.
     """
     seeds: list[tuple[str, int]] = []
     for name in taxonomy.names:
@@ -164,13 +177,13 @@ def solve_graph(
                 stacklevel=2,
             )
         seeds.append(seed)
-    chosen = list(dict.fromkeys([*evenly_spaced(frame_ids, settings.graph_frames), *pixels.frame_ids]))
+    chosen = list(dict.fromkeys([*evenly_spaced(frame_ids, settings.propagation.graph_frames), *pixels.frame_ids]))
     unmapped = np.zeros((0, 0), np.int32)  # the pixels' regions are not needed, and would be most of the memory
     frames = {
         frame_id: replace(load(frame_id), labels=unmapped)
         for frame_id in tqdm(chosen, desc="graph", unit="frame", delay=2, disable=None)
     }
-    return Propagation.solve(frames, seeds, taxonomy, settings)
+    return Propagation.solve(frames, seeds, taxonomy, settings.propagation, settings.pseudo_labels)
 
 
 def score_by_propagation(
@@ -183,15 +196,8 @@ def score_by_propagation(
         scores = graph.scores_of(frame_id, regions)
         allowed = where_allowed(regions.band, taxonomy, settings)
         frames[frame_id] = Scored(scores, scores - graph.handicap, allowed)
-    lowest = min((float(frame.after.min(initial=0)) for frame in frames.values()), default=0.0)
-    thresholds = np.full(len(taxonomy.classes), lowest, np.float32)
-    return Scoring(taxonomy, frames, thresholds, POTENTIAL, objects_first=False)
-
-
-def where_allowed(band: NDArray[np.uint8], taxonomy: Taxonomy, settings: PseudoLabelSettings) -> NDArray[np.bool_]:
-    """Return the classes that may stand in each superpixel's band, bool [K, C]; all of them without `location`."""
-    allowed = allowed_classes(band, taxonomy)
-    return allowed if settings.location else np.ones_like(allowed)
+    thresholds = np.full(len(taxonomy.classes), -np.inf, np.float32)
+    return Scoring(taxonomy, frames, thresholds, POTENTIAL, MARGIN, objects_first=False)
 
 
 def _standardised(frames: dict[str, Scored]) -> dict[str, Scored]:

@@ -61,7 +61,7 @@ def test_two_worlds_that_nothing_joins():
         assert pixel.share == 1 / 4  # one region of four, the annotated ones do not count
         assert pixel.discriminative == pytest.approx(1 - np.exp(-2), abs=1e-3)
         assert pixel.area == 18 and pixel.candidates == ()
-    assert [pixel.border for pixel in report.pixels] == [3, 3]
+    assert [pixel.border for pixel in report.pixels] == [2.5, 2.5]
     assert report.pairs[0].names == ("road", "sky")
     assert report.pairs[0].interchangeable == pytest.approx(np.exp(-2 / TIE), rel=0.01)
 
@@ -84,12 +84,12 @@ def test_the_most_interchangeable_pair_comes_first():
     assert [pair.warning is None for pair in report.pairs] == [False] + 5 * [True]
 
 
-@pytest.mark.parametrize(("x", "border"), [(1, 2), (2, 1)])
+@pytest.mark.parametrize(("x", "border"), [(1, 1.5), (2, 0.5)])
 def test_a_pixel_on_a_border_is_told(x, border):
     report = check({"one": frame(TWO, A, B), "two": frame(TWO, A, B)}, {"road": ("one", x), "sky": ("one", 5)})
     assert report.pixels[0].border == border
     (warning,) = report.warnings
-    assert warning.startswith(f"road, x={x}, y=2 of one: {border}.0 pixels from something else")
+    assert warning.startswith(f"road, x={x}, y=2 of one: {border} pixels from the border of something")
 
 
 def test_a_border_with_more_of_the_same_is_none():

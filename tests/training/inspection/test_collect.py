@@ -68,15 +68,6 @@ def test_maps_are_those_of_the_frame():
         assert view.shape == (6, 6) and view.min() >= 0 and view.max() <= 1
 
 
-def test_the_frames_scores_are_pooled():
-    found = make_intermediates("best")
-    twice = dataclasses.replace(
-        found, scoring=dataclasses.replace(found.scoring, frames={"frame": found.scored} | {"other": found.scored})
-    )
-    assert np.array_equal(twice.pooled.after, np.concatenate([found.scored.after] * 2))
-    assert twice.pooled.before.shape == twice.pooled.allowed.shape == (8, 3)
-
-
 def test_names_of_the_networks_classes():
     assert network_classes(CamSettings(weights="embedded"), len(CROP_CLASSES)) == CROP_CLASSES
     imagenet = network_classes(CamSettings(weights="file.safetensors"), 1000)

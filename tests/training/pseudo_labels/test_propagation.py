@@ -15,7 +15,7 @@ from training.pseudo_labels.propagation import (
     poisson_learning,
     region_graph,
 )
-from training.settings import PropagationSettings
+from training.settings import PropagationSettings, PseudoLabelSettings
 from training.taxonomy import ClassInfo, Taxonomy
 
 TAXONOMY = Taxonomy(
@@ -47,6 +47,10 @@ def clusters(rng, count=20, spread=0.15):
     return frame(np.repeat(np.eye(3), count, axis=0) + spread * rng.normal(size=(3 * count, 3)))
 
 
+def solve(frames, seeds, settings):
+    return Propagation.solve(frames, seeds, TAXONOMY, settings, PseudoLabelSettings())
+
+
 def test_the_index_finds_the_true_neighbours_where_it_searches_all_cells():
     embedding = clusters(np.random.default_rng(0), 300).embedding
     index = NeighbourIndex(embedding, PropagationSettings(probes=100))
@@ -58,12 +62,10 @@ def test_the_index_finds_the_true_neighbours_where_it_searches_all_cells():
 
 def test_edges_of_three_regions_by_hand():
     first, second = frame([[1, 0], [0.8, 0.6]], [(0, 1)], [0.1]), frame([[0, 1]])
-    settings = PropagationSettings(
-        neighbours=2, similarity_power=1, cross_frame_weight=10, contour_weight=0.5, contour_scale=0.1
-    )
+    settings = PropagationSettings(neighbours=2, similarity_power=1, contour_weight=0.5, contour_scale=0.1)
     weights = region_graph(GraphRegions.of([first, second]), settings).toarray()
     within = 0.8 + 0.5 * np.exp(-1)
-    np.testing.assert_allclose(weights, [[0, within, 0], [within, 0, 6], [0, 6, 0]], atol=1e-6)
+    np.testing.assert_allclose(weights, [[0, within, 0], [within, 0, 0.6], [0, 0.6, 0]], atol=1e-6)
 
 
 def test_the_graph_is_symmetric_and_has_no_loops():
@@ -91,9 +93,7 @@ def test_scores_solve_poissons_equation():
 def test_each_cluster_takes_the_class_of_its_seed_and_a_new_frame_follows():
     rng = np.random.default_rng(3)
     frames = {"one": clusters(rng), "two": clusters(rng)}
-    graph = Propagation.solve(
-        frames, [("one", 5), ("one", 25), ("two", 45)], TAXONOMY, PropagationSettings(neighbours=6)
-    )
+    graph = solve(frames, [("one", 5), ("one", 25), ("two", 45)], PropagationSettings(neighbours=6))
     expected = np.repeat([0, 1, 2], 20)
     assert np.array_equal(graph.scores_of("one", frames["one"]).argmax(axis=1), expected)
     assert np.array_equal(graph.scores_of("two", frames["two"]).argmax(axis=1), expected)
@@ -102,7 +102,7 @@ def test_each_cluster_takes_the_class_of_its_seed_and_a_new_frame_follows():
 
 def test_a_region_like_one_of_the_graph_has_its_neighbours_mean_and_an_unlike_one_its_touching_neighbours():
     old = frame([[1, 0, 0], [0, 1, 0]])
-    settings = PropagationSettings(neighbours=2, similarity_power=1, cross_frame_weight=1, contour_weight=1)
+    settings = PropagationSettings(neighbours=2, similarity_power=1, contour_weight=1)
     scores = np.eye(2, dtype=np.float32)
     graph = Propagation(("old",), np.array([0, 2]), old.embedding, scores, np.zeros(2, np.float32), settings)
     new = frame([[0.6, 0.8, 0], [0, 0, 1]], [(0, 1)], [0])
@@ -114,7 +114,7 @@ def test_a_solved_graph_survives_the_disk(tmp_path):
     rng = np.random.default_rng(4)
     frames = {"one": clusters(rng)}
     settings = PropagationSettings(neighbours=6)
-    graph = Propagation.solve(frames, [("one", 5), ("one", 25), ("one", 45)], TAXONOMY, settings)
+    graph = solve(frames, [("one", 5), ("one", 25), ("one", 45)], settings)
     graph.save(tmp_path / "graph.npz")
     loaded = Propagation.load(tmp_path / "graph.npz", settings)
     new = clusters(rng)
@@ -125,8 +125,14 @@ def test_a_solved_graph_survives_the_disk(tmp_path):
 def test_twice_the_same_bits():
     frames = {"one": clusters(np.random.default_rng(5), 200), "two": clusters(np.random.default_rng(6), 200)}
     seeds = [("one", 5), ("one", 205), ("two", 405)]
-    first, second = (Propagation.solve(frames, seeds, TAXONOMY, PropagationSettings()) for _ in range(2))
+    first, second = (solve(frames, seeds, PropagationSettings()) for _ in range(2))
     assert np.array_equal(first.scores, second.scores)
+
+
+def test_scores_that_do_not_stand_are_told():
+    weights = sparse.diags_array([np.ones(29), np.ones(29)], offsets=[1, -1], format="csr").astype(np.float32)
+    with pytest.warns(UserWarning, match="most_iterations = 2: their residual is .* times propagation.tolerance"):
+        poisson_learning(weights, np.array([0, 29]), PropagationSettings(most_iterations=2))
 
 
 def test_a_part_of_the_graph_without_an_annotated_region_scores_nothing():
@@ -141,7 +147,7 @@ def test_objects_bear_the_margin_and_are_held_to_their_share():
     scores[:, 1] = np.linspace(0.5, 1.4, 10)
     arguments = (scores, np.ones((10, 3), bool), np.full(10, 7), TAXONOMY)
     assert class_handicap(*arguments, PropagationSettings(object_margin=0.4)).tolist() == pytest.approx([0, 0.4, 0.4])
-    held = class_handicap(*arguments, PropagationSettings(object_margin=0.4, object_share=0.3))
+    held = class_handicap(*arguments, PropagationSettings(object_margin=0.4, most_object_area=0.3))
     assert ((scores - held).argmax(axis=1) == 1).sum() == 3
     assert held[[0, 2]].tolist() == pytest.approx([0, 0.4])
 

@@ -28,8 +28,8 @@ PROPERTIES = (
     *(f"variance {name}" for name in CHANNELS),
     *("area", "area of neighbours"),
 )
-"""What a region is in itself, 35. Places are shares of the tile's sides, perimeters of its own, areas of its own; the
-aspect ratio is width over height."""
+"""What a region is in itself, 35. Places are shares of its tile's sides, perimeter and areas of the tile's own; the
+aspect ratio is width over height of the bounding box."""
 DESCRIPTORS = (
     *(f"contrast {name}" for name in DIFFERENCES),
     *(f"backgroundness {name}" for name in DIFFERENCES),

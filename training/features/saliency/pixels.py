@@ -25,8 +25,9 @@ FILTERS = (
 of Gaussians."""
 CHANNELS = (*COLOURS, *(f"response {name}" for name in FILTERS), "pattern")
 """What `PixelFeatures.values` holds, in order."""
-HISTOGRAMS = {"RGB": 256, "CIELAB": 256, "HSV": 256, "strongest filter": len(FILTERS), "pattern": 256}
-"""What `PixelFeatures.bins` holds, in order, with the number of bins."""
+HISTOGRAMS = {"RGB": 256, "CIELAB": 256, "HSV": 256, "strongest filter": len(FILTERS) - 1, "pattern": 256}
+"""What `PixelFeatures.bins` holds, in order, with the number of bins. The Gaussian, which answers to any light, does
+not compete for the strongest filter: it would nearly always win."""
 
 SUPPORT = 19
 """Side of a filter, pixels."""
@@ -51,14 +52,17 @@ def pixel_features(frame: NDArray[np.uint8]) -> PixelFeatures:
     hue and saturation of HSV.
     """
     rgb = frame.astype(np.float32) / 255
-    lab = (cv2.cvtColor(rgb, cv2.COLOR_RGB2LAB) + (0, 128, 128)) / np.array([100, 255, 255])
-    hsv = cv2.cvtColor(rgb, cv2.COLOR_RGB2HSV) / np.array([360, 1, 1])
+    lab = (cv2.cvtColor(rgb, cv2.COLOR_RGB2LAB) + np.array([0, 128, 128], np.float32)) / np.array(
+        [100, 255, 255], np.float32
+    )
+    hsv = cv2.cvtColor(rgb, cv2.COLOR_RGB2HSV) / np.array([360, 1, 1], np.float32)
     grey = np.asarray(cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY), np.float32)
     responses = np.stack([np.abs(cv2.filter2D(grey, cv2.CV_32F, kernel)) for kernel in filter_bank()])
     patterns = local_binary_patterns(grey)
     spaces = [np.moveaxis(space, 2, 0).astype(np.float32) for space in (rgb, lab, hsv)]
     values = np.concatenate([*spaces, responses, patterns[None] / np.float32(255)])
-    bins = [*(_joint_bins(space) for space in spaces), responses.argmax(axis=0), patterns]
+    strongest = np.delete(responses, FILTERS.index("gaussian"), axis=0).argmax(axis=0)
+    bins = [*(_joint_bins(space) for space in spaces), strongest, patterns]
     return PixelFeatures(values, np.stack(bins).astype(np.int32))
 
 
