@@ -37,6 +37,7 @@ from training.features.extraction import (
     use_one_thread,
     write_features,
 )
+from training.pseudo_labels.propagation import Propagation
 from training.pseudo_labels.scoring import score_frames
 from training.settings import Settings
 
@@ -126,11 +127,15 @@ class Cost:
 
 @dataclass(frozen=True)
 class GraphCost:
-    """What the graph of all frames costs at one size, on one thread."""
+    """What the graph of all frames costs at one size, on one thread: building, solving, and attaching the others."""
 
     frames: int
+    """That are labelled."""
+    graph_frames: int
+    """That are in the graph, the annotated ones among them; the others are attached."""
     regions: int
-    seconds_per_frame: float
+    """In the graph."""
+    seconds: float
     memory_bytes: int
     """By which the process grew at its peak."""
 
@@ -150,7 +155,8 @@ def run_benchmark(settings: Settings, frames: int) -> dict[str, Any]:
     dict
         `ratio_to_floor` (without saliency), `ratio_with_saliency` (None where the method takes none),
         `seconds_per_frame` by step, `peak_memory_bytes`, `two_workers_speedup`, `frames`, `frame_size`, and for
-        propagation `graph`, a list of `GraphCost` at three sizes.
+        propagation `graph`, a list of `GraphCost`: a quarter, half and all of the frames, all of them in the graph, and
+        all of the frames with a quarter in the graph.
     """
     dataset = open_dataset(settings.dataset, settings.dataset.train)
     chosen = evenly_spaced(dataset.frame_ids, frames)
@@ -169,10 +175,10 @@ def run_benchmark(settings: Settings, frames: int) -> dict[str, Any]:
             "frame_size": list(dataset.frame(chosen[0]).shape[:2]),
         }
         if propagates:
-            sizes = sorted({max(1, len(chosen) * part // 4) for part in (1, 2, 4)})
+            sizes = [max(1, len(chosen) * part // 4) for part in (1, 2, 4)]
             report["graph"] = [
-                asdict(_alone(_measure_graph, settings, evenly_spaced(chosen, size), folder / "features"))
-                for size in sizes
+                asdict(_alone(_measure_graph, settings, evenly_spaced(chosen, size), in_graph, folder / "features"))
+                for size, in_graph in [*zip(sizes, sizes, strict=True), (sizes[-1], sizes[0])]
             ]
         elif settings.saliency.method != "none":
             salient = _alone(_measure, settings, chosen, folder / "salient", folder / "features" / BASIS)
@@ -222,15 +228,18 @@ def _measure(settings: Settings, frame_ids: Sequence[str], folder: Path, basis: 
     return Cost(steps, statistics.median(ratios), _peak_memory())
 
 
-def _measure_graph(settings: Settings, frame_ids: Sequence[str], folder: Path) -> GraphCost:
+def _measure_graph(settings: Settings, frame_ids: Sequence[str], in_graph: int, folder: Path) -> GraphCost:
     use_one_thread()
+    propagation = settings.propagation.model_copy(update={"graph_frames": in_graph})
+    settings = settings.model_copy(update={"propagation": propagation})
     dataset = open_dataset(settings.dataset, settings.dataset.train)
     pixels = load_pixels(settings.pixels, dataset.taxonomy, settings.dataset.name)
     before, began = _peak_memory(), time.perf_counter()
-    scoring = score_frames(settings, folder, frame_ids, pixels, dataset.taxonomy)
-    seconds = time.perf_counter() - began
-    regions = sum(len(frame.after) for frame in scoring.frames.values())
-    return GraphCost(len(frame_ids), regions, seconds / len(frame_ids), _peak_memory() - before)
+    with TemporaryDirectory(prefix="onepixel-") as made:
+        score_frames(settings, folder, frame_ids, pixels, dataset.taxonomy, Path(made) / "graph.npz")
+        seconds, memory = time.perf_counter() - began, _peak_memory() - before
+        graph = Propagation.load(Path(made) / "graph.npz", propagation)
+    return GraphCost(len(frame_ids), len(graph.frame_ids), len(graph.embedding), seconds, memory)
 
 
 def _speedup(settings: Settings, frame_ids: Sequence[str], folder: Path) -> float:

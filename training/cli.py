@@ -289,8 +289,8 @@ def bench_pseudo_labels(config: str, preset: str, frames: int, overrides: tuple[
     ]
     lines += [f"{'peak memory':<28} {report['peak_memory_bytes'] / 2**20:9.0f} MiB"]
     lines += [
-        f"graph of {cost['frames']} frames, {cost['regions']} regions: "
-        f"{1000 * cost['seconds_per_frame']:.0f} ms a frame, {cost['memory_bytes'] / 2**20:.0f} MiB"
+        f"{cost['frames']} frames by a graph of {cost['graph_frames']}, {cost['regions']} regions: "
+        f"{cost['seconds']:.1f} s, {cost['memory_bytes'] / 2**20:.0f} MiB"
         for cost in report.get("graph", [])
     ]
     _print(report, as_json, lines)

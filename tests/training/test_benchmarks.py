@@ -40,4 +40,5 @@ def test_a_run(tiny_streets, preset):
     if preset == "paper":
         assert report["ratio_with_saliency"] > 1 and seconds["saliency"] > 0 and "eq (5)" in seconds
     else:
-        assert [cost["frames"] for cost in report["graph"]] == [1, 2] and seconds["Poisson learning"] > 0
+        assert [cost["frames"] for cost in report["graph"]] == [1, 1, 2, 2] and seconds["Poisson learning"] > 0
+        assert all(cost["graph_frames"] >= 1 and cost["regions"] > 0 for cost in report["graph"])
