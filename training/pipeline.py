@@ -36,6 +36,7 @@ from training.features.superpixels import superpixels
 from training.pseudo_labels.labelling import iterated_labels
 from training.pseudo_labels.scoring import score_frames
 from training.run_folder import Result, RunFolder, write_json
+from training.segmentation.batches import Sample
 from training.segmentation.checkpoints import load_network, save_network
 from training.segmentation.networks import DeepLabMobileNetV2
 from training.segmentation.prediction import predict
@@ -250,7 +251,7 @@ class Pipeline:
         network = self.network(number - 1 if number else None)
         losses = train(
             network,
-            lambda frame_id: (self.train_set.frame(frame_id), self.pseudo_labels(number, frame_id)),
+            lambda frame_id: Sample(self.train_set.frame(frame_id), self.pseudo_labels(number, frame_id)),
             self.frame_ids,
             self.settings.training,
             seed=self.settings.seed,

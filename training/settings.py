@@ -245,7 +245,10 @@ class TrainerSettings(_Frozen):
     updates: Annotated[int, Field(ge=1)] = 300
     """Optimiser steps in a round."""
     batch: Annotated[int, Field(ge=1)] = 4
-    """Crops in a step."""
+    """Crops in a step, over all processes."""
+    passes: Annotated[int, Field(ge=1)] = 1
+    """Parts into which a process splits its share of the batch, to hold fewer crops in memory; the gradients add up to
+    the same step."""
     crop: Size = (225, 225)
     """Height and width of a crop, pixels."""
     learning_rate: Annotated[float, Field(gt=0)] = 0.001
@@ -256,6 +259,20 @@ class TrainerSettings(_Frozen):
     """AdamW's, of the convolutions' weights; biases and batch normalisation have none."""
     scales: tuple[Annotated[float, Field(gt=0)], Annotated[float, Field(gt=0)]] = (0.75, 1.5)
     """Range of the random scale, from low to high."""
+    class_balance: Annotated[float, Field(ge=0, le=1)] = 0.0
+    """A class's pixels weigh its frequency in the labels to the power -class_balance; 0 weighs all alike."""
+    class_mix: Fraction = 0.0
+    """Share of crops onto which half of the classes of another crop are pasted (ClassMix, Olsson et al., WACV 2021)."""
+    confidence_weights: bool = False
+    """Whether a pixel weighs what its pseudo label is sure of, in [0, 1]."""
+    average: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Decay of the exponential moving average of the weights that comes out; 0 takes the last weights."""
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
+    """Of the passes; the weights stay fp32. `auto`: bf16 on a GPU that computes in it, else fp32."""
+    channels_last: bool = False
+    """Whether images and weights lie in memory channel by channel for each pixel, which some GPUs prefer."""
+    compile: bool = False
+    """Whether torch.compile translates the network first."""
     batch_norm: Literal["frozen", "recalibrated"] = "frozen"
     """`frozen` keeps the statistics of the given weights; `recalibrated` measures them on training crops first."""
     checkpoint_every: Annotated[int, Field(ge=1)] = 50

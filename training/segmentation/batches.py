@@ -1,12 +1,12 @@
-"""Batches of augmented crops: random scale, crop, horizontal flip and mild colour jitter.
+"""Batches of augmented crops: random scale, crop, horizontal flip, mild colour jitter, and ClassMix.
 
-The batch of an update depends on nothing but (seed, round, update), so that a training which was stopped goes on with
-exactly the batches that it would have seen.
+A crop depends on nothing but (seed, round, its position in the training), so that a training which was stopped goes on
+with exactly the crops that it would have seen, and several processes share a batch as one would see it.
 """
 
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
@@ -19,8 +19,20 @@ from training.segmentation.networks import DEVIATION, MEAN
 from training.settings import TrainerSettings
 from training.taxonomy import IGNORED
 
-Load = Callable[[str], tuple[Frame, Labels]]
-"""Answers a frame, uint8 [H, W, 3], and its labels, uint8 [H, W], 255 ignored. Called from another thread."""
+
+class Sample(NamedTuple):
+    """A frame to learn from."""
+
+    frame: Frame
+    """uint8 [H, W, 3], RGB."""
+    labels: Labels
+    """uint8 [H, W], class ids, 255 ignored."""
+    confidence: NDArray[np.uint8] | None = None
+    """255 x what each label is sure of, uint8 [H, W]; None where all are."""
+
+
+Load = Callable[[str], Sample]
+"""Answers a frame and its labels by identifier. Called from another thread."""
 
 _JITTER = 0.2
 """Brightness, contrast and saturation are each multiplied by 1 +- this at most."""
@@ -35,14 +47,23 @@ class Batch(NamedTuple):
     """Normalised crops, float32 [N, 3, h, w]."""
     labels: Tensor
     """Class ids, int64 [N, h, w], 255 ignored."""
+    confidence: Tensor
+    """What each label is sure of, float32 [N, h, w] in [0, 1]."""
     frame_ids: tuple[str, ...]
     """The frame of each crop."""
 
 
 def make_batch(
-    load: Load, frame_ids: Sequence[str], settings: TrainerSettings, *, seed: int, round_number: int, update: int
+    load: Load,
+    frame_ids: Sequence[str],
+    settings: TrainerSettings,
+    *,
+    seed: int,
+    round_number: int,
+    update: int,
+    share: tuple[int, int] = (0, 1),
 ) -> Batch:
-    """Return the batch of an update, a pure function of its arguments.
+    """Return a process's share of the batch of an update, a pure function of its arguments.
 
     Frames come in a new random order in each pass over them.
 
@@ -53,29 +74,71 @@ def make_batch(
     frame_ids
         The training frames.
     settings
-        `batch`, `crop` and `scales` are used.
+        `batch`, `crop`, `scales` and `class_mix` are used.
     seed, round_number, update
         All >= 0.
+    share
+        Number of the process, from 0, and of all processes; they must divide `batch`.
     """
-    rng = np.random.default_rng(np.random.SeedSequence((seed, round_number, 0, update)))
-    chosen, images, labels = [], [], []
-    for position in range(update * settings.batch, (update + 1) * settings.batch):
-        epoch, index = divmod(position, len(frame_ids))
-        shuffle = np.random.default_rng(np.random.SeedSequence((seed, round_number, 1, epoch)))
-        chosen.append(frame_ids[shuffle.permutation(len(frame_ids))[index]])
-        crop, crop_labels = augment(*load(chosen[-1]), settings, rng)
-        images.append(crop)
-        labels.append(crop_labels)
+    crops: dict[int, Sample] = {}
+    chosen: dict[int, str] = {}
+    first = update * settings.batch
+
+    def crop(position: int) -> Sample:
+        if position not in crops:
+            epoch, index = divmod(position, len(frame_ids))
+            shuffle = np.random.default_rng(np.random.SeedSequence((seed, round_number, 1, epoch)))
+            chosen[position] = frame_ids[shuffle.permutation(len(frame_ids))[index]]
+            rng = np.random.default_rng(np.random.SeedSequence((seed, round_number, 0, position)))
+            crops[position] = augment(load(chosen[position]), settings, rng)
+        return crops[position]
+
+    number, processes = share
+    size = settings.batch // processes
+    positions = range(first + number * size, first + (number + 1) * size)
+    samples = []
+    for position in positions:
+        rng = np.random.default_rng(np.random.SeedSequence((seed, round_number, 2, position)))
+        sample = crop(position)
+        if rng.random() < settings.class_mix:
+            sample = class_mix(crop(first + (position + 1 - first) % settings.batch), sample, rng)
+        samples.append(sample)
+    confidence = [np.full(one.labels.shape, 255) if one.confidence is None else one.confidence for one in samples]
     return Batch(
-        torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).contiguous(),
-        torch.from_numpy(np.stack(labels)).long(),
-        tuple(chosen),
+        torch.from_numpy(normalise(np.stack([one.frame for one in samples]))).permute(0, 3, 1, 2).contiguous(),
+        torch.from_numpy(np.stack([one.labels for one in samples])).long(),
+        torch.from_numpy(np.stack(confidence)).float() / 255,
+        tuple(chosen[position] for position in positions),
     )
 
 
-def augment(
-    frame: Frame, labels: Labels, settings: TrainerSettings, rng: np.random.Generator
-) -> tuple[NDArray[np.float32], Labels]:
+def class_mix(source: Sample, target: Sample, rng: np.random.Generator) -> Sample:
+    """Return `target` with half of the labelled classes of `source`, chosen at random, pasted over it.
+
+    Parameters
+    ----------
+    source, target
+        Crops of one size.
+    rng
+        The source of the choice.
+
+    References
+    ----------
+    V. Olsson et al., ClassMix: segmentation-based data augmentation for semi-supervised learning, WACV 2021.
+    """
+    classes = np.setdiff1d(np.unique(source.labels), IGNORED)
+    pasted = np.isin(source.labels, rng.permutation(classes)[: -(-len(classes) // 2)])
+    confidence = None
+    if source.confidence is not None and target.confidence is not None:
+        confidence = np.where(pasted, source.confidence, target.confidence)
+    return Sample(
+        np.where(pasted[..., None], source.frame, target.frame),
+        np.where(pasted, source.labels, target.labels),
+        confidence,
+    )
+
+
+def augment(sample: Sample, settings: TrainerSettings, rng: np.random.Generator) -> Sample:
     """Cut a random crop from a frame.
 
     Where the scaled frame is smaller than the crop, it lies at a random place in it and the rest is the mean colour,
@@ -83,10 +146,8 @@ def augment(
 
     Parameters
     ----------
-    frame
-        uint8 [H, W, 3].
-    labels
-        uint8 [H, W].
+    sample
+        A frame, uint8 [H, W, 3], its labels and what they are sure of.
     settings
         `crop` and `scales` are used.
     rng
@@ -94,14 +155,12 @@ def augment(
 
     Returns
     -------
-    crop
-        Normalised, float32 [h, w, 3].
-    labels
-        uint8 [h, w], 255 ignored.
+    Sample
+        Of the crop's size [h, w].
     """
     height, width = settings.crop
     scale = np.exp(rng.uniform(*np.log(settings.scales)))
-    room = np.array([scale * frame.shape[1] - width, scale * frame.shape[0] - height])
+    room = np.array([scale * sample.frame.shape[1] - width, scale * sample.frame.shape[0] - height])
     left, top = np.trunc(rng.uniform(np.minimum(room, 0), np.maximum(room, 0)))
     flip = rng.random() < 0.5
     # From a pixel of the crop to a pixel of the frame: (x, y) -> ((x + left) / scale, (y + top) / scale), centres at
@@ -113,25 +172,38 @@ def augment(
             [0, 1 / scale, (top + 0.5) / scale - 0.5],
         ]
     )
-    size, inverse = (width, height), cv2.WARP_INVERSE_MAP
-    mean = tuple(255 * value for value in MEAN)
-    image = cv2.warpAffine(frame, matrix, size, flags=cv2.INTER_LINEAR | inverse, borderValue=mean)
-    cut = cv2.warpAffine(labels, matrix, size, flags=cv2.INTER_NEAREST | inverse, borderValue=IGNORED)
-    return normalise(_jitter(np.asarray(image, np.uint8), rng)), np.asarray(cut, np.uint8)
+
+    def cut(pixels: NDArray[np.uint8], interpolation: int, beyond: Sequence[float]) -> NDArray[np.uint8]:
+        flags = interpolation | cv2.WARP_INVERSE_MAP
+        return np.asarray(cv2.warpAffine(pixels, matrix, (width, height), flags=flags, borderValue=beyond), np.uint8)
+
+    confidence = sample.confidence
+    return Sample(
+        _jitter(cut(sample.frame, cv2.INTER_LINEAR, [255 * value for value in MEAN]), rng),
+        cut(sample.labels, cv2.INTER_NEAREST, [IGNORED]),
+        None if confidence is None else cut(confidence, cv2.INTER_NEAREST, [0]),
+    )
 
 
-def normalise(image: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Bring colours in [0, 255], float32 [..., 3], to what ImageNet's classifiers were trained on, float32."""
+def normalise(image: NDArray[Any]) -> NDArray[np.float32]:
+    """Bring colours in [0, 255], [..., 3], to what ImageNet's classifiers were trained on, float32."""
     return np.asarray((image / 255 - np.array(MEAN, np.float32)) / np.array(DEVIATION, np.float32), np.float32)
 
 
 def prepared(
-    load: Load, frame_ids: Sequence[str], settings: TrainerSettings, *, seed: int, round_number: int, updates: range
+    load: Load,
+    frame_ids: Sequence[str],
+    settings: TrainerSettings,
+    *,
+    seed: int,
+    round_number: int,
+    updates: range,
+    share: tuple[int, int] = (0, 1),
 ) -> Iterator[Batch]:
     """Yield the batches of `updates`; the next one is made in another thread while the caller works on one."""
 
     def make(update: int) -> Batch:
-        return make_batch(load, frame_ids, settings, seed=seed, round_number=round_number, update=update)
+        return make_batch(load, frame_ids, settings, seed=seed, round_number=round_number, update=update, share=share)
 
     with ThreadPoolExecutor(1, thread_name_prefix="batches") as executor:
         pending: Future[Batch] | None = None
@@ -144,10 +216,10 @@ def prepared(
             yield pending.result()
 
 
-def _jitter(image: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.float32]:
+def _jitter(image: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:
     brightness, contrast, saturation = rng.uniform(1 - _JITTER, 1 + _JITTER, 3).astype(np.float32)
     colours = image.astype(np.float32) * brightness
     grey = (colours @ np.array(_LUMA, np.float32))[..., None]
     colours = grey + (colours - grey) * saturation
     level = grey.mean()
-    return np.clip(level + (colours - level) * contrast, 0, 255)
+    return np.round(np.clip(level + (colours - level) * contrast, 0, 255)).astype(np.uint8)

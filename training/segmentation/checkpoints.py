@@ -4,6 +4,7 @@ A file is written under a temporary name and renamed when it is whole, so that w
 finds the old file or the new one, never half of one.
 """
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -13,12 +14,16 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
+from torch.amp import GradScaler
 from torch.optim import Optimizer
+from torch.optim.swa_utils import AveragedModel
 
 from serving.errors import InputError
 from serving.files import whole_file
 
-_NETWORK, _OPTIMIZER = "network.", "optimizer."
+_NETWORK, _AVERAGED, _OPTIMIZER = "network.", "averaged.", "optimizer."
+_TRAINING = "training"
+"""The one key of the metadata: several would be written in any order, and a file's bytes are compared."""
 
 
 def save_network(network: nn.Module, path: Path) -> None:
@@ -39,9 +44,15 @@ def load_network(network: nn.Module, path: Path) -> None:
 
 
 def save_checkpoint(
-    path: Path, network: nn.Module, optimizer: Optimizer, losses: NDArray[np.float32], plan: str
+    path: Path,
+    network: nn.Module,
+    optimizer: Optimizer,
+    averaged: AveragedModel | None,
+    scaler: GradScaler,
+    losses: NDArray[np.float32],
+    plan: str,
 ) -> None:
-    """Write the state of a training: weights, the optimiser's buffers, and the loss of each update so far.
+    """Write the state of a training: weights, their average, the optimiser's buffers, the loss of each update so far.
 
     Parameters
     ----------
@@ -49,6 +60,10 @@ def save_checkpoint(
         The file; an older checkpoint there is replaced.
     network, optimizer
         The optimiser holds the network's parameters.
+    averaged
+        The moving average of the network's weights, where there is one.
+    scaler
+        Of the loss; without fp16 it has no state.
     losses
         float32 [updates done]; its length is the number of the next update.
     plan
@@ -57,13 +72,23 @@ def save_checkpoint(
     tensors = {_NETWORK + name: tensor for name, tensor in network.state_dict().items()}
     for name, parameter in network.named_parameters():
         for key, value in optimizer.state[parameter].items():
-            tensors[f"{_OPTIMIZER}{key}.{name}"] = value
+            if value is not None:
+                tensors[f"{_OPTIMIZER}{key}.{name}"] = value
+    if averaged is not None:
+        tensors |= {_AVERAGED + name: tensor for name, tensor in averaged.state_dict().items()}
     tensors["losses"] = torch.from_numpy(losses)
-    _write(path, tensors, {"plan": plan})
+    _write(path, tensors, {_TRAINING: json.dumps({"plan": plan, "scaler": scaler.state_dict()})})
 
 
-def load_checkpoint(path: Path, network: nn.Module, optimizer: Optimizer, plan: str) -> NDArray[np.float32]:
-    """Put a network and its optimiser into the state of a checkpoint.
+def load_checkpoint(
+    path: Path,
+    network: nn.Module,
+    optimizer: Optimizer,
+    averaged: AveragedModel | None,
+    scaler: GradScaler,
+    plan: str,
+) -> NDArray[np.float32]:
+    """Put a network, its optimiser, its average and its scaler into the state of a checkpoint.
 
     Returns
     -------
@@ -76,22 +101,29 @@ def load_checkpoint(path: Path, network: nn.Module, optimizer: Optimizer, plan: 
         If the file is broken, holds another network, or is of another plan; names the file.
     """
     tensors, metadata = _read(path)
-    if metadata.get("plan") != plan:
+    training = json.loads(metadata.get(_TRAINING, "{}"))
+    if training.get("plan") != plan:
         raise InputError(
             f"{path}: this checkpoint is of another training; delete it or train without resuming.\n"
-            f"its training: {metadata.get('plan')}\nthis training: {plan}"
+            f"its training: {training.get('plan')}\nthis training: {plan}"
         )
-    losses = tensors.pop("losses").numpy()
-    state = {name: tensor for name, tensor in tensors.items() if name.startswith(_OPTIMIZER)}
-    weights = {name.removeprefix(_NETWORK): tensors[name] for name in tensors if name.startswith(_NETWORK)}
-    _load_weights(network, weights, path)
+    _load_weights(network, _part(tensors, _NETWORK), path)
+    if averaged is not None:
+        _load_weights(averaged, _part(tensors, _AVERAGED), path)
+    if training["scaler"]:
+        scaler.load_state_dict(training["scaler"])
+    state = _part(tensors, _OPTIMIZER)
     for parameter_name, parameter in network.named_parameters():
         for name, value in state.items():
-            key, _, owner = name.removeprefix(_OPTIMIZER).partition(".")
+            key, _, owner = name.partition(".")
             if owner == parameter_name:
                 # Counters live on the host, as the optimiser itself keeps them; buffers live with their parameter.
                 optimizer.state[parameter][key] = value.to(parameter.device) if value.ndim else value
-    return losses
+    return tensors["losses"].numpy()
+
+
+def _part(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
 
 
 def _load_weights(network: nn.Module, weights: Mapping[str, Tensor], path: Path) -> None:

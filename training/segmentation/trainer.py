@@ -6,22 +6,25 @@ of threads): its batches depend on the update alone, and a checkpoint holds all 
 
 import hashlib
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.nn import functional
+from torch.nn.parallel import DistributedDataParallel
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from tqdm import tqdm
 
 from serving.errors import InputError
+from training.segmentation import distributed
 from training.segmentation.batches import Batch, Load, prepared
 from training.segmentation.checkpoints import load_checkpoint, save_checkpoint
-from training.segmentation.networks import DeepLab, resize_logits
+from training.segmentation.losses import balanced_weights, pixel_weights, segmentation_loss
+from training.segmentation.networks import DeepLab
 from training.settings import TrainerSettings
-from training.taxonomy import IGNORED
 
 _BACKBONE_FACTOR = 0.3
 """The backbone's learning rate over the new layers'."""
@@ -42,20 +45,21 @@ def train(
 ) -> NDArray[np.float32]:
     """Train a network in place, on the device that it is on.
 
-    On a GPU that computes in bfloat16 the network runs in mixed precision; its weights and the loss stay float32.
+    Under torchrun each process has its share of every batch and all end with the same weights, those of one process
+    with the whole batch up to rounding; the first one writes the checkpoint.
 
     Parameters
     ----------
     network
-        With its initial weights; ends in evaluation mode with the trained ones.
+        With its initial weights; ends in evaluation mode with the trained ones, or their moving average.
     load
-        Reads a frame, uint8 [H, W, 3], and its labels, uint8 [H, W], by identifier. Called from another thread.
+        Reads a frame and its labels by identifier. Called from another thread.
     frame_ids
         The training frames, at least one.
     settings
         Of the round.
     seed, round_number
-        Both >= 0; with the update's number they decide the batches.
+        Both >= 0; with the update's number they decide all that is random.
     checkpoint
         The file that holds the training's state, written every `settings.checkpoint_every` updates and at the end.
     resume
@@ -69,49 +73,122 @@ def train(
     Raises
     ------
     InputError
-        If there are no frames, a loss is not finite (names the update and its frames), or the checkpoint is broken or
-        of another training.
+        If there are no frames, the processes do not divide the batch, a loss is not finite (names the update and its
+        frames), or the checkpoint is broken or of another training.
     """
     if not frame_ids:
         raise InputError("there are no frames to train on")
-    device = next(network.parameters()).device
-    optimizer = make_optimizer(network, settings)
+    if settings.batch % distributed.processes():
+        raise InputError(
+            f"training.batch is {settings.batch}: {distributed.processes()} processes must have equal shares of it"
+        )
     plan = _plan(settings, seed, round_number, frame_ids)
     losses = np.zeros(0, np.float32)
+    share = (distributed.number(), distributed.processes())
 
-    def batches(updates: range) -> Iterable[Batch]:
-        return prepared(load, frame_ids, settings, seed=seed, round_number=round_number, updates=updates)
+    def batches(updates: range, share: tuple[int, int]) -> Iterable[Batch]:
+        return prepared(load, frame_ids, settings, seed=seed, round_number=round_number, updates=updates, share=share)
 
-    if resume and checkpoint.exists():
-        losses = load_checkpoint(checkpoint, network, optimizer, plan)
-    elif settings.batch_norm == "recalibrated":
-        recalibrate(network, (batch.images for batch in batches(range(_RECALIBRATION_BATCHES))))
+    going_on = resume and checkpoint.exists()
+    if settings.batch_norm == "recalibrated" and not going_on:
+        recalibrate(network, (batch.images for batch in batches(range(_RECALIBRATION_BATCHES), (0, 1))))
+    training = _Training(network, settings)
+    if going_on:
+        losses = load_checkpoint(checkpoint, network, training.optimizer, training.averaged, training.scaler, plan)
+    if settings.class_balance:
+        truth = (load(frame_id).labels for frame_id in tqdm(frame_ids, desc="class frequencies", delay=2, disable=None))
+        weights = balanced_weights(truth, network.classes, settings.class_balance)
+        training.class_weights = torch.from_numpy(weights).to(training.device)
     network.train()
     remaining = range(len(losses), settings.updates)
     description = f"round {round_number}: training"
-    with tqdm(total=settings.updates, initial=len(losses), desc=description, unit="update", disable=None) as progress:
-        for update, batch in zip(remaining, batches(remaining), strict=True):
+    first = share[0] == 0
+    with tqdm(
+        total=settings.updates,
+        initial=len(losses),
+        desc=description,
+        unit="update",
+        disable=None if first else True,
+    ) as progress:
+        for update, batch in zip(remaining, batches(remaining, share), strict=True):
+            torch.manual_seed(_number(seed, round_number, update, share[0]))  # of dropout
             rate = poly_rate(settings, update)
-            for group in optimizer.param_groups:
-                group["lr"] = rate * group["factor"]
-            with _mixed_precision(device):
-                logits = network(batch.images.to(device))
-            loss = segmentation_loss(logits, batch.labels.to(device), network.output_stride)
-            if not torch.isfinite(loss):
+            loss = training.step(batch, rate)
+            if not np.isfinite(loss):
                 raise InputError(
-                    f"the loss of update {update} is {loss.item()}, on frames {', '.join(batch.frame_ids)}; "
+                    f"the loss of update {update} is {loss}, on frames {', '.join(batch.frame_ids)}; "
                     f"a lower training.learning_rate than {settings.learning_rate} may help"
                 )
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-            losses = np.append(losses, np.float32(loss.item()))
-            if len(losses) % settings.checkpoint_every == 0 or len(losses) == settings.updates:
-                save_checkpoint(checkpoint, network, optimizer, losses, plan)
-            progress.set_postfix(loss=f"{losses[-1]:.3f}", rate=f"{rate:.2g}", refresh=False)
+            losses = np.append(losses, np.float32(loss))
+            if first and (len(losses) % settings.checkpoint_every == 0 or len(losses) == settings.updates):
+                save_checkpoint(
+                    checkpoint, network, training.optimizer, training.averaged, training.scaler, losses, plan
+                )
+            speed = settings.batch * (progress.format_dict["rate"] or 0.0)
+            progress.set_postfix_str(f"loss={loss:.3f}, learning rate={rate:.2g}, {speed:.1f} frames/s", refresh=False)
             progress.update()
+    if training.averaged is not None:
+        network.load_state_dict(training.averaged.module.state_dict())
     network.eval()
     return losses
+
+
+class _Training:
+    """A network in training: its optimiser, its moving average, and what an update does."""
+
+    def __init__(self, network: DeepLab, settings: TrainerSettings) -> None:
+        self.network, self.settings = network, settings
+        self.device = next(network.parameters()).device
+        if settings.channels_last:
+            network.to(memory_format=torch.channels_last)
+        self.optimizer = make_optimizer(network, settings)
+        self.averaged = None
+        if settings.average:
+            self.averaged = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(settings.average))
+        self.precision = _precision(settings, self.device)
+        self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.precision is torch.float16)
+        self.class_weights: Tensor | None = None
+        self._shared: DistributedDataParallel | None = None
+        if distributed.processes() > 1:
+            # Frozen statistics are the same everywhere; there is nothing to send but gradients.
+            self._shared = DistributedDataParallel(network, broadcast_buffers=False)
+        self._forward: Callable[[Tensor], Tensor] = self._shared or network
+        if settings.compile:
+            self._forward = torch.compile(self._forward)
+
+    def step(self, batch: Batch, rate: float) -> float:
+        """Take one step of the optimiser; return the loss of the whole batch, of which `batch` is a share."""
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate * group["factor"]
+        images, labels = batch.images.to(self.device), batch.labels.to(self.device)
+        if self.settings.channels_last:
+            images = images.contiguous(memory_format=torch.channels_last)
+        confidence = batch.confidence.to(self.device) if self.settings.confidence_weights else None
+        weights = pixel_weights(labels, confidence, self.class_weights)
+        total = distributed.total(weights.sum())
+        self.optimizer.zero_grad()
+        loss = torch.zeros((), device=self.device)
+        parts = [part.split(-(-len(labels) // self.settings.passes)) for part in (images, labels, weights)]
+        last = len(parts[0]) - 1
+        for number, (image, label, weight) in enumerate(zip(*parts, strict=True)):
+            with self._unsent(number < last):
+                with torch.autocast(self.device.type, self.precision, enabled=self.precision is not None):
+                    logits = self._forward(image)
+                part = segmentation_loss(logits, label, self.network.output_stride, weight, total)
+                # DistributedDataParallel takes the mean over the processes of what is a sum.
+                self.scaler.scale(part * distributed.processes()).backward()
+            loss += part.detach()
+        loss = distributed.total(loss)
+        if torch.isfinite(loss):
+            self.scaler.step(self.optimizer)
+            self.scaler.update()
+            if self.averaged is not None:
+                self.averaged.update_parameters(self.network)
+        return float(loss)
+
+    def _unsent(self, more: bool) -> AbstractContextManager[None]:
+        # Gradients are sent to the other processes once, with the last part.
+        return self._shared.no_sync() if self._shared is not None and more else nullcontext()
 
 
 def make_optimizer(network: DeepLab, settings: TrainerSettings) -> torch.optim.Optimizer:
@@ -133,28 +210,6 @@ def make_optimizer(network: DeepLab, settings: TrainerSettings) -> torch.optim.O
 def poly_rate(settings: TrainerSettings, update: int) -> float:
     """Return the head's learning rate at an update, counted from 0: base x (1 - update / updates) ^ power."""
     return settings.learning_rate * (1 - update / settings.updates) ** settings.power
-
-
-def segmentation_loss(logits: Tensor, labels: Tensor, output_stride: int) -> Tensor:
-    """Return the mean cross entropy of the pixels that are not ignored; 0 where all are.
-
-    Parameters
-    ----------
-    logits
-        Float [N, C, h, w], one per cell.
-    labels
-        int64 [N, H, W], 255 ignored.
-    output_stride
-        Pixels per cell.
-
-    Returns
-    -------
-    Tensor
-        float32, a scalar.
-    """
-    full = resize_logits(logits, labels.shape[1], labels.shape[2], output_stride)
-    total = functional.cross_entropy(full, labels, ignore_index=IGNORED, reduction="sum")
-    return total / (labels != IGNORED).sum().clamp(min=1)
 
 
 @torch.no_grad()
@@ -183,10 +238,17 @@ def recalibrate(network: DeepLab, batches: Iterable[Tensor]) -> None:
         norm.eval()
 
 
-def _mixed_precision(device: torch.device) -> torch.autocast:
-    # bfloat16 and not float16, which needs its loss scaled, and with that one more state to resume.
-    capable = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
-    return torch.autocast(device.type, torch.bfloat16, enabled=capable)
+def _precision(settings: TrainerSettings, device: torch.device) -> torch.dtype | None:
+    """Return the precision of the passes, None for that of the weights."""
+    if settings.precision == "auto":
+        capable = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
+        return torch.bfloat16 if capable else None
+    return {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}[settings.precision]
+
+
+def _number(*parts: int) -> int:
+    """Return one seed that stands for several numbers."""
+    return int(np.random.SeedSequence(parts).generate_state(1)[0])
 
 
 def _plan(settings: TrainerSettings, seed: int, round_number: int, frame_ids: Sequence[str]) -> str:

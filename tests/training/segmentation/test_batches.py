@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from training.segmentation.batches import augment, make_batch, normalise, prepared
+from training.segmentation.batches import Sample, augment, class_mix, make_batch, normalise, prepared
 from training.settings import TrainerSettings
 
 FRAME_IDS = [f"f{index}" for index in range(5)]
@@ -11,16 +11,16 @@ FRAME_IDS = [f"f{index}" for index in range(5)]
 def load(frame_id):
     value = int(frame_id[1:])
     rng = np.random.default_rng(value)
-    return rng.integers(0, 256, (40, 48, 3), np.uint8), rng.integers(0, 3, (40, 48), np.uint8)
+    return Sample(rng.integers(0, 256, (40, 48, 3), np.uint8), rng.integers(0, 3, (40, 48), np.uint8))
 
 
 def settings(**changes):
     return TrainerSettings(**({"batch": 2, "crop": (32, 32), "updates": 5} | changes))
 
 
-def batch(update, **changes):
+def batch(update, chosen=None, **changes):
     arguments = {"seed": 0, "round_number": 0} | changes
-    return make_batch(load, FRAME_IDS, settings(), update=update, **arguments)
+    return make_batch(load, FRAME_IDS, chosen or settings(), update=update, **arguments)
 
 
 def test_a_batch_is_a_pure_function_of_seed_round_and_update():
@@ -32,10 +32,40 @@ def test_a_batch_is_a_pure_function_of_seed_round_and_update():
 
 
 def test_shapes_and_types():
-    images, labels, frame_ids = batch(0)
+    images, labels, confidence, frame_ids = batch(0)
     assert images.shape == (2, 3, 32, 32) and images.dtype == torch.float32
     assert labels.shape == (2, 32, 32) and labels.dtype == torch.int64
+    assert confidence.shape == (2, 32, 32) and (confidence == 1).all()
     assert len(frame_ids) == 2
+
+
+@pytest.mark.parametrize("mix", [0, 0.5])
+def test_shares_are_the_batch(mix):
+    chosen = settings(batch=4, class_mix=mix)
+    whole = batch(2, chosen)
+    shares = [batch(2, chosen, share=(number, 2)) for number in range(2)]
+    for field in ("images", "labels", "confidence"):
+        assert torch.equal(torch.cat([getattr(share, field) for share in shares]), getattr(whole, field))
+    assert shares[0].frame_ids + shares[1].frame_ids == whole.frame_ids
+
+
+def test_class_mix_pastes_half_of_the_classes():
+    labels = np.array([[0, 1, 2, 3, 255]], np.uint8)
+    source = Sample(np.full((1, 5, 3), 9, np.uint8), labels, np.full((1, 5), 40, np.uint8))
+    target = Sample(np.zeros((1, 5, 3), np.uint8), np.full((1, 5), 4, np.uint8), np.full((1, 5), 80, np.uint8))
+    mixed = class_mix(source, target, np.random.default_rng(0))
+    pasted = mixed.labels != 4
+    assert pasted.sum() == 2 and not pasted[0, 4]
+    assert np.array_equal(mixed.labels[pasted], source.labels[pasted])
+    assert (mixed.frame[pasted] == 9).all() and (mixed.frame[~pasted] == 0).all()
+    assert (mixed.confidence == np.where(pasted, 40, 80)).all()
+
+
+def test_all_crops_are_mixed_where_that_is_asked():
+    plain, mixed = batch(0), batch(0, settings(class_mix=1))
+    assert plain.frame_ids == mixed.frame_ids and not torch.equal(plain.labels, mixed.labels)
+    partner = plain.labels.flip(0)
+    assert ((mixed.labels == plain.labels) | (mixed.labels == partner)).all()
 
 
 def test_each_pass_takes_each_frame_once():
@@ -60,10 +90,10 @@ def test_an_error_in_loading_reaches_the_trainer():
 
 
 def test_unscaled_crop_of_the_whole_frame_is_the_frame_or_its_mirror():
-    frame, labels = load("f0")
-    mirrored = set()
+    sample = load("f0")
+    labels, mirrored = sample.labels, set()
     for seed in range(8):
-        _, cut = augment(frame, labels, settings(crop=(40, 48), scales=(1, 1)), np.random.default_rng(seed))
+        cut = augment(sample, settings(crop=(40, 48), scales=(1, 1)), np.random.default_rng(seed)).labels
         assert np.array_equal(cut, labels) or np.array_equal(cut, labels[:, ::-1])
         mirrored.add(np.array_equal(cut, labels))
     assert mirrored == {True, False}
@@ -74,18 +104,19 @@ def test_labels_follow_their_pixels(seed):
     # White where the label is 1, black where it is 0, in blocks that survive interpolation and jitter.
     labels = np.kron(np.random.default_rng(seed).integers(0, 2, (5, 6)), np.ones((16, 16))).astype(np.uint8)
     frame = np.repeat(255 * labels[..., None], 3, axis=2)
-    image, cut = augment(frame, labels, settings(scales=(0.75, 1.5)), np.random.default_rng(seed))
+    image, cut, _ = augment(Sample(frame, labels), settings(scales=(0.75, 1.5)), np.random.default_rng(seed))
     assert (cut <= 1).all()
-    assert ((image[..., 0] > 0) == (cut == 1)).mean() > 0.95
+    assert ((image[..., 0] > 127) == (cut == 1)).mean() > 0.95
 
 
 def test_a_frame_smaller_than_the_crop_is_padded_and_ignored_there():
-    frame, labels = np.full((20, 30, 3), 200, np.uint8), np.zeros((20, 30), np.uint8)
-    image, cut = augment(frame, labels, settings(crop=(64, 64), scales=(1, 1)), np.random.default_rng(0))
+    sample = Sample(np.full((20, 30, 3), 200, np.uint8), np.zeros((20, 30), np.uint8), np.full((20, 30), 128, np.uint8))
+    image, cut, confidence = augment(sample, settings(crop=(64, 64), scales=(1, 1)), np.random.default_rng(0))
     rows, columns = np.nonzero(cut == 0)
     assert (np.ptp(rows) + 1, np.ptp(columns) + 1, rows.size) == (20, 30, 600)
     assert (cut[cut != 0] == 255).all()
-    assert np.abs(image[cut == 255]).max() < 1  # the mean colour, jittered
+    assert np.abs(normalise(image[cut == 255])).max() < 1  # the mean colour, jittered
+    assert np.array_equal(confidence, np.where(cut == 0, 128, 0))
 
 
 def test_normalise():

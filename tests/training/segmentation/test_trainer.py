@@ -1,9 +1,10 @@
-import math
+import os
 import signal
 import subprocess
 import sys
 import time
 from itertools import count
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,9 +13,10 @@ from safetensors.torch import load_file
 from torchvision.models import MobileNetV2
 
 from serving.errors import InputError
+from training.segmentation.batches import Sample
 from training.segmentation.networks import DeepLabMobileNetV2
 from training.segmentation.prediction import predict
-from training.segmentation.trainer import poly_rate, recalibrate, segmentation_loss, train
+from training.segmentation.trainer import poly_rate, recalibrate, train
 from training.settings import TrainerSettings
 
 FRAME_IDS = ["a", "b", "c"]
@@ -28,7 +30,7 @@ def load(frame_id):
     labels[24:48, left : left + 20] = 2
     colours = np.array([[90, 150, 230], [110, 100, 110], [220, 40, 30]], np.uint8)
     noise = np.random.default_rng(FRAME_IDS.index(frame_id)).integers(0, 20, (65, 65, 3), np.uint8)
-    return colours[labels] + noise, labels
+    return Sample(colours[labels] + noise, labels, np.where(labels == 2, 100, 255).astype(np.uint8))
 
 
 def make_network():
@@ -80,22 +82,33 @@ def test_a_network_learns_two_frames(tmp_path):
     losses = run(network, tmp_path, frame_ids=["a", "b"], updates=80, crop=(65, 65), scales=(1, 1), learning_rate=0.003)
     assert losses.shape == (80,) and losses.dtype == np.float32
     assert not network.training
-    truth = [load(frame_id)[1] for frame_id in ("a", "b")]
-    answers = [predict(network, load(frame_id)[0], (65, 65)).class_ids for frame_id in ("a", "b")]
+    truth = [load(frame_id).labels for frame_id in ("a", "b")]
+    answers = [predict(network, load(frame_id).frame, (65, 65)).class_ids for frame_id in ("a", "b")]
     assert np.mean(np.array(answers) == np.array(truth)) > 0.9
 
 
-@pytest.mark.parametrize("batch_norm", ["frozen", "recalibrated"])
-def test_an_interrupted_training_ends_with_the_same_weights(tmp_path, batch_norm):
+OPTIONS = {
+    "average": 0.9,
+    "class_mix": 0.5,
+    "class_balance": 0.5,
+    "confidence_weights": True,
+    "precision": "bf16",
+    "channels_last": True,
+    "passes": 2,
+}
+
+
+@pytest.mark.parametrize("options", [{"batch_norm": "frozen"}, {}, OPTIONS | {"batch_norm": "frozen"}])
+def test_an_interrupted_training_ends_with_the_same_weights(tmp_path, options):
     whole, halved = make_network(), make_network()
     (tmp_path / "whole").mkdir()
     (tmp_path / "halved").mkdir()
-    expected = run(whole, tmp_path / "whole", batch_norm=batch_norm)
-    measuring = 32 if batch_norm == "recalibrated" else 0
+    expected = run(whole, tmp_path / "whole", **options)
+    measuring = 3 if "class_balance" in options else 0 if options else 32
     with pytest.raises(Killed):
-        run(halved, tmp_path / "halved", killed_after(measuring + 11), batch_norm=batch_norm)
+        run(halved, tmp_path / "halved", killed_after(measuring + 11), **options)
     resumed = make_network()  # a new process has the initial weights again
-    losses = run(resumed, tmp_path / "halved", resume=True, batch_norm=batch_norm)
+    losses = run(resumed, tmp_path / "halved", resume=True, **options)
     assert np.array_equal(losses, expected)
     assert same_weights(whole, resumed)
     states = [(tmp_path / name / "state.safetensors").read_bytes() for name in ("whole", "halved")]
@@ -193,7 +206,7 @@ def test_a_loss_that_is_not_finite_names_the_update_and_the_frames(tmp_path):
 
 def test_frames_without_any_label_teach_nothing(tmp_path):
     def unlabelled(frame_id):
-        return load(frame_id)[0], np.full((65, 65), 255, np.uint8)
+        return Sample(load(frame_id).frame, np.full((65, 65), 255, np.uint8))
 
     network = make_network()
     before = make_network().head.state_dict()
@@ -207,13 +220,64 @@ def test_no_frames_is_an_error(tmp_path):
         run(make_network(), tmp_path, frame_ids=[])
 
 
-def test_loss_by_hand():
-    # One cell, so each pixel has logits (0, log 3): probabilities 1/4 and 3/4. Two pixels count.
-    logits = torch.tensor([0.0, math.log(3)]).view(1, 2, 1, 1)
-    labels = torch.tensor([[[0, 1], [255, 255]]])
-    loss = segmentation_loss(logits, labels, 16)
-    assert loss.item() == pytest.approx((math.log(4) + math.log(4 / 3)) / 2)
-    assert segmentation_loss(logits, torch.full((1, 2, 2), 255), 16).item() == 0
+def test_a_batch_in_parts_gives_the_same_step(tmp_path):
+    whole, parts = make_network(), make_network()
+    first = run(whole, tmp_path, updates=2, batch=4)
+    second = run(parts, tmp_path, updates=2, batch=4, passes=3)
+    np.testing.assert_allclose(first, second, rtol=1e-5)
+
+
+def test_the_average_of_the_weights_comes_out(tmp_path):
+    last, averaged = make_network(), make_network()
+    run(last, tmp_path, updates=2)
+    run(averaged, tmp_path, updates=2, average=0.75)
+    state = load_file(tmp_path / "state.safetensors")
+    first = run(one := make_network(), tmp_path, updates=2)  # what the same training is after one update
+    assert len(first) == 2 and same_weights(one, last)
+    name = "head.branches.0.weight"
+    assert torch.equal(state[f"network.{name}"], last.state_dict()[name])
+    assert torch.equal(state[f"averaged.module.{name}"], averaged.state_dict()[name])
+    assert not torch.equal(averaged.state_dict()[name], last.state_dict()[name])
+
+
+WORKER = """
+import importlib.util, pathlib, sys, torch
+torch.set_num_threads(1)
+spec = importlib.util.spec_from_file_location("test_trainer", sys.argv[1])
+module = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(module)
+from training.segmentation import distributed
+distributed.join()
+losses = module.run(module.make_network(), pathlib.Path(sys.argv[2]), **module.SHARED)
+if distributed.number() == 0:
+    print(" ".join(f"{loss:.6f}" for loss in losses))
+"""
+SHARED = {"batch": 4, "updates": 3, "passes": 2, "batch_norm": "frozen", "class_balance": 0.5, "average": 0.5}
+
+
+def test_two_processes_have_the_losses_of_one(tmp_path):
+    (tmp_path / "worker.py").write_text(WORKER)
+    (tmp_path / "alone").mkdir()
+    alone = make_network()
+    expected = run(alone, tmp_path / "alone", **SHARED)
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    result = subprocess.run(
+        [*torchrun, tmp_path / "worker.py", __file__, tmp_path],
+        env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[3])},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert result.returncode == 0, result.stderr
+    np.testing.assert_allclose([float(loss) for loss in result.stdout.split()], expected, rtol=1e-4)
+    states = [load_file(folder / "state.safetensors") for folder in (tmp_path / "alone", tmp_path)]
+    assert all(torch.allclose(value, states[1][name], atol=1e-4) for name, value in states[0].items())
+
+
+def test_processes_that_do_not_divide_the_batch_are_told(tmp_path, monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "3")
+    with pytest.raises(InputError, match=r"training\.batch is 4: 3 processes must have equal shares"):
+        run(make_network(), tmp_path, batch=4)
 
 
 def test_poly_schedule():
