@@ -61,8 +61,10 @@ def label_regions(
 def best_of(
     scores: NDArray[np.float32], allowed: NDArray[np.bool_], classes: NDArray[np.int64], threshold: NDArray[np.float32]
 ) -> NDArray[np.uint8]:
-    """Return the best allowed one of `classes` for each superpixel, uint8 [K]; 255 where it misses its threshold or none
-    is allowed."""
+    """Return the best allowed one of `classes` for each superpixel, uint8 [K].
+
+    255 where it misses its threshold, or none is allowed.
+    """
     if not len(classes):
         return np.full(len(scores), IGNORED, np.uint8)
     candidates = np.where(allowed[:, classes], scores[:, classes], -np.inf)
