@@ -136,6 +136,11 @@ class EmbeddingSettings(_Frozen):
     basis_frames: Annotated[int, Field(ge=1)] = 32
     """Frames, evenly spaced over the split, from which the components are found."""
 
+    @property
+    def block_weights(self) -> list[float]:
+        """How loud each layer of each pass is, and the position."""
+        return [weight for one in self.passes for weight in one.weights] + [self.position_weight]
+
 
 class SaliencySettings(_Frozen):
     """Saliency, by which superpixels of one frame are compared (paper, section 4.1 and eq 3)."""
@@ -194,8 +199,6 @@ class PseudoLabelSettings(_Frozen):
     """Whether the bands say where a class may stand."""
     edge_scale: Annotated[float, Field(gt=0)] | None = 0.1
     """Sharpens the context: E(i, j) becomes exp(-(1 - E) / edge_scale). None takes E as it is."""
-    round_threshold: Fraction = 0.5
-    """In later rounds a superpixel whose refined share, eq (6), is below this is ignored."""
 
 
 class PropagationSettings(_Frozen):
@@ -237,11 +240,32 @@ class NetworkSettings(_Frozen):
     """Height and width of the exported network's input, pixels."""
 
 
+class IterationSettings(_Frozen):
+    """The alternation of labelling and training (paper, section 5)."""
+
+    rounds: Annotated[int, Field(ge=1)] = 2
+    """Trainings in all: the first one on the pixels' pseudo labels, then the iterations."""
+    loop: Literal["paper", "best"] = "best"
+    """Where the labels of a later round come from. `paper`: from the network's prediction, by eq (6). `best`: from the
+    annotated pixels again, over a graph of regions that the network's features describe as well (`propagation` only).
+    """
+    refine: bool = True
+    """Whether the context and the bands refine eq (6) (`paper` only; without it, the paper's "without refinement")."""
+    threshold: Fraction = 0.5
+    """A superpixel whose refined share, eq (6), is below this is ignored (`paper` only)."""
+    warm_start: bool = True
+    """Whether a later round trains on from the network of the one before, or from the first weights."""
+    pass_height: Annotated[int, Field(ge=33)] = 353
+    """Height, 32 k + 1, at which the network's features are read (`best` only)."""
+    dimensions: Annotated[int, Field(ge=1)] = 64
+    """Principal components that are kept of them (`best` only)."""
+    weight: Annotated[float, Field(gt=0)] = 1.0
+    """How loud they are, the class activation network's embedding being 1 (`best` only)."""
+
+
 class TrainerSettings(_Frozen):
     """One round's training."""
 
-    rounds: Annotated[int, Field(ge=1)] = 2
-    """Trainings in all: the initial one on pseudo labels, then iterations."""
     updates: Annotated[int, Field(ge=1)] = 300
     """Optimiser steps in a round."""
     batch: Annotated[int, Field(ge=1)] = 4
@@ -316,4 +340,14 @@ class Settings(_Frozen):
     propagation: PropagationSettings = PropagationSettings()
     network: NetworkSettings = NetworkSettings()
     training: TrainerSettings = TrainerSettings()
+    iterations: IterationSettings = IterationSettings()
     tracking: TrackingSettings = TrackingSettings()
+
+    @model_validator(mode="after")
+    def _fits(self) -> "Settings":
+        if self.iterations.loop == "best" and self.pseudo_labels.method != "propagation":
+            raise ValueError(
+                f"iterations.loop 'best' spreads labels over a graph, pseudo_labels.method is '{self.pseudo_labels.method}'"
+                "; give iterations.loop=paper"
+            )
+        return self

@@ -11,8 +11,8 @@ from training.pseudo_labels.propagation import Propagation
 from training.pseudo_labels.refinement import refine, where_allowed
 from training.pseudo_labels.scoring import score_by_propagation
 from training.pseudo_labels.similarity import adjacent_context, context_similarity
-from training.settings import PseudoLabelSettings
-from training.taxonomy import Taxonomy
+from training.settings import IterationSettings, PseudoLabelSettings
+from training.taxonomy import IGNORED, Taxonomy
 
 
 def spread_labels(
@@ -33,23 +33,31 @@ def iterated_labels(
     prediction: NDArray[np.uint8],
     taxonomy: Taxonomy,
     settings: PseudoLabelSettings,
-) -> NDArray[np.uint8]:
+    iterations: IterationSettings,
+) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
     """Label a frame's superpixels from the network's prediction, for the next round (paper, section 5).
 
     Eq (6), then context-location refinement of all classes together; below the threshold a superpixel is ignored. The
-    context is eq (3), or for embedded regions that of the regions that touch.
+    context is eq (3), or for embedded regions that of the regions that touch. Without `iterations.refine` eq (6) alone
+    decides.
 
     Returns
     -------
-    uint8 [K]
-        Class ids, or 255.
+    labels
+        uint8 [K], class ids, or 255.
+    confidence
+        The share of the label's class, float32 [K] in [0, 1]; 0 where it is ignored.
     """
     classes = len(taxonomy.classes)
-    context: NDArray[np.float32] | sparse.csr_array
-    if isinstance(features, EmbeddedRegions):
-        context = adjacent_context(features.adjacent, features.contour, len(features.area), settings.edge_scale)
-    else:
-        context = context_similarity(features, settings.edge_scale)
-    scores = refine(region_shares(prediction, features.labels, classes), context)
-    threshold = np.full(classes, settings.round_threshold, np.float32)
-    return best_of(scores, where_allowed(features.band, taxonomy, settings), np.arange(classes), threshold)
+    scores, allowed = region_shares(prediction, features.labels, classes), np.ones((len(features.area), classes), bool)
+    if iterations.refine:
+        context: NDArray[np.float32] | sparse.csr_array
+        if isinstance(features, EmbeddedRegions):
+            context = adjacent_context(features.adjacent, features.contour, len(features.area), settings.edge_scale)
+        else:
+            context = context_similarity(features, settings.edge_scale)
+        scores, allowed = refine(scores, context), where_allowed(features.band, taxonomy, settings)
+    threshold = np.full(classes, iterations.threshold, np.float32)
+    labels = best_of(scores, allowed, np.arange(classes), threshold)
+    highest = np.where(allowed, scores, 0).max(axis=1)
+    return labels, np.where(labels == IGNORED, 0, highest).astype(np.float32)

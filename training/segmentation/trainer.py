@@ -252,7 +252,7 @@ def _number(*parts: int) -> int:
 
 
 def _plan(settings: TrainerSettings, seed: int, round_number: int, frame_ids: Sequence[str]) -> str:
-    # What the batches and the schedule follow from; `rounds` and `checkpoint_every` change neither.
-    described = settings.model_dump(mode="json", exclude={"rounds", "checkpoint_every"})
+    # What the batches and the schedule follow from; `checkpoint_every` changes neither.
+    described = settings.model_dump(mode="json", exclude={"checkpoint_every"})
     frames = hashlib.sha256("\n".join(frame_ids).encode()).hexdigest()
     return json.dumps({"settings": described, "seed": seed, "round": round_number, "frames": frames})
