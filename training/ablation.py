@@ -69,6 +69,11 @@ TABLES: dict[str, tuple[Variant, ...]] = {
         (FLOOR, (BEST,)),
         (CEILING, (BEST,)),
     ),
+    "saliency": (
+        ("drfi", (PAPER,)),
+        ("geodesic", (PAPER, "saliency.method=geodesic")),
+        ("none", (PAPER, "saliency.method=none")),
+    ),
     "propagation": (
         ("best", (BEST,)),
         ("SLIC instead of Felzenszwalb's regions", (BEST, "superpixels.method=slic")),
@@ -82,7 +87,7 @@ TABLES: dict[str, tuple[Variant, ...]] = {
         ("given: each object class at most 2 %", (BEST, "propagation.most_object_area=0.02")),
     ),
 }
-"""The tables by name: the paper's table 2 and 3, the presets, and each idea of `best` by itself."""
+"""The tables by name: the paper's table 2 and 3, the presets, what saliency is worth, and each idea of `best`."""
 
 
 @dataclass(frozen=True, kw_only=True)

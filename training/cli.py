@@ -110,8 +110,9 @@ def evaluate(model: Path, dataset: str, split: str, overrides: tuple[str, ...], 
     "--table",
     "tables",
     multiple=True,
-    type=click.Choice(["features", "refinement", "presets", "propagation"]),
-    help="The paper's tables 2 and 3, the presets, or the ideas of `best`; may be repeated. [default: the first three]",
+    type=click.Choice(["features", "refinement", "presets", "saliency", "propagation"]),
+    help="The paper's tables 2 and 3, the presets, saliency, or the ideas of `best`; may be repeated. [default: the "
+    "first three]",
 )
 @click.option(
     "--limit", type=click.IntRange(min=1), help="Label this many training frames, evenly spaced. [default: all]"
