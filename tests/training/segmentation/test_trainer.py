@@ -14,7 +14,7 @@ from torchvision.models import MobileNetV2
 from serving.errors import InputError
 from training.segmentation.networks import DeepLabMobileNetV2
 from training.segmentation.prediction import predict
-from training.segmentation.trainer import poly_rate, recalibrate, segmentation_loss, train
+from training.segmentation.trainer import make_optimizer, poly_rate, recalibrate, segmentation_loss, train
 from training.settings import TrainerSettings
 
 FRAME_IDS = ["a", "b", "c"]
@@ -214,6 +214,17 @@ def test_loss_by_hand():
     loss = segmentation_loss(logits, labels, 16)
     assert loss.item() == pytest.approx((math.log(4) + math.log(4 / 3)) / 2)
     assert segmentation_loss(logits, torch.full((1, 2, 2), 255), 16).item() == 0
+
+
+def test_the_optimiser_has_the_networks_groups():
+    network = make_network()
+    optimizer = make_optimizer(network, make_settings(weight_decay=0.01))
+    groups = network.parameter_groups()
+    assert len(optimizer.param_groups) == len(groups) == 4
+    for made, given in zip(optimizer.param_groups, groups, strict=True):
+        assert all(one is other for one, other in zip(made["params"], given.parameters, strict=True))
+        assert made["factor"] == given.rate_factor
+        assert made["weight_decay"] == (0.01 if given.decayed else 0)
 
 
 def test_poly_schedule():
