@@ -232,6 +232,26 @@ def inspect(config: str, frame_id: str, run: Path | None, out: Path, overrides: 
     _print(report, as_json, [f"{key:<16} {value}" for key, value in report.items()])
 
 
+@main.command()
+@click.argument("config", default="camvid")
+@set_option
+@json_option
+def networks(config: str, overrides: tuple[str, ...], as_json: bool) -> None:
+    """Say what each segmentation network costs with CONFIG's classes and input size.
+
+    CONFIG's own network has its stride and dilations, each other one those that it was published with.
+    """
+    from training.configuration import load_settings
+    from training.datasets import taxonomy_of
+
+    settings = load_settings(config, overrides)
+    from training.segmentation.networks.cost import all_costs, as_lines
+
+    classes, size = len(taxonomy_of(settings.dataset).classes), settings.network.input_size
+    rows = all_costs(settings.network, settings.cam, classes)
+    _print({"classes": classes, "input_size": size, "networks": rows}, as_json, as_lines(rows, classes, size))
+
+
 @main.group()
 def annotations() -> None:
     """The annotated pixels: what each of them is worth."""

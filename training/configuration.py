@@ -37,8 +37,9 @@ def load_settings(config: str, overrides: Iterable[str] = ()) -> Settings:
     Returns
     -------
     Settings
-        Relative paths in it, `dataset.root`, `cam.weights` of a file, `saliency.forest` of a file and `pixels` of a
-        file, are made absolute from the working directory, so that a run can be resumed and exported from any other.
+        Relative paths in it, `dataset.root`, `cam.weights` and `network.weights` of a file, `saliency.forest` of a
+        file and `pixels` of a file, are made absolute from the working directory, so that a run can be resumed and
+        exported from any other.
 
     Raises
     ------
@@ -124,6 +125,7 @@ def _apply(tree: dict[str, Any], override: str) -> None:
 _PATHS: tuple[tuple[tuple[str, ...], tuple[str, ...]], ...] = (
     (("dataset", "root"), ("",)),
     (("cam", "weights"), (".safetensors",)),
+    (("network", "weights"), (".safetensors",)),
     (("saliency", "forest"), (".onnx",)),
     (("pixels",), (".yaml", ".yml")),
 )

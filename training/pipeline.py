@@ -7,6 +7,7 @@ pipeline that was killed at any point resumes: complete stages are not run again
 import json
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 
@@ -14,7 +15,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from PIL import Image
-from torchvision import models
 from tqdm import tqdm
 
 from serving.errors import InputError
@@ -38,7 +38,8 @@ from training.pseudo_labels.scoring import score_frames
 from training.run_folder import Result, RunFolder, write_json
 from training.segmentation.batches import Sample
 from training.segmentation.checkpoints import load_network, save_network
-from training.segmentation.networks import DeepLabMobileNetV2
+from training.segmentation.networks import DeepLab, build_network
+from training.segmentation.networks.cost import network_cost
 from training.segmentation.prediction import predict
 from training.segmentation.trainer import train
 from training.settings import Settings
@@ -133,22 +134,10 @@ class Pipeline:
         """Return a training frame's pseudo labels of a round, uint8 [H, W]."""
         return np.asarray(Image.open(self.folder.pseudo_labels(number, frame_id)))
 
-    def network(self, number: int | None = None) -> DeepLabMobileNetV2:
+    def network(self, number: int | None = None) -> DeepLab:
         """Return the network as a round left it, or for None as it starts: with the classifier's weights."""
-        cam = self.settings.cam
-        if number is None or cam.weights == "embedded":
-            classifier = load_classifier(cam)
-        else:
-            classifier = models.get_model(cam.network)
-        if not isinstance(classifier, models.MobileNetV2):
-            raise InputError(f"cam.network: the segmentation network starts from a mobilenet_v2, not a {cam.network}")
-        network = DeepLabMobileNetV2(
-            classifier,
-            len(self.taxonomy.classes),
-            output_stride=self.settings.network.output_stride,
-            aspp_rates=self.settings.network.aspp_rates,
-            seed=self.settings.seed,
-        )
+        settings, classes = self.settings, len(self.taxonomy.classes)
+        network = build_network(settings.network, settings.cam, classes, seed=settings.seed, pretrained=number is None)
         if number is not None:
             load_network(network, self.folder.network(number))
         return network.to("cuda" if torch.cuda.is_available() else "cpu")
@@ -194,7 +183,8 @@ class Pipeline:
         ]
         path.parent.mkdir(parents=True, exist_ok=True)
         result = export_onnx(self.network(number).cpu(), metadata, path, frames)
-        return {"onnx": str(path), "onnx_digest": result.digest, "onnx_agreement": result.agreement}
+        cost = network_cost(self.settings.network, self.settings.cam, len(self.taxonomy.classes))
+        return {"onnx": str(path), "onnx_digest": result.digest, "onnx_agreement": result.agreement, **asdict(cost)}
 
     # The stages. Each takes its folder and returns what `done.json` keeps.
 

@@ -229,15 +229,38 @@ class PropagationSettings(_Frozen):
     """Conjugate gradient steps at most."""
 
 
-class NetworkSettings(_Frozen):
-    """DeepLab on MobileNetV2."""
+NetworkName = Literal["deeplab_mobilenet_v2", "deeplab_vgg16_largefov", "deeplab_vgg16_aspp", "deeplab_resnet101"]
+"""The networks that `segmentation.networks` has."""
 
-    output_stride: Literal[8, 16] = 16
-    """Input pixels per cell of the feature map."""
-    aspp_rates: Annotated[tuple[Annotated[int, Field(ge=1)], ...], Field(min_length=1)] = (6, 12, 18, 24)
-    """Dilations of the atrous spatial pyramid's branches, in cells (DeepLab-v2)."""
+
+class NetworkSettings(_Frozen):
+    """The segmentation network, a DeepLab."""
+
+    name: NetworkName = "deeplab_mobilenet_v2"
+    """MobileNetV2 is for CPUs and the edge. The others are those of DeepLab-v2 (Chen et al., 2017); the paper takes
+    VGG-16."""
+    weights: str | None = None
+    """What it starts from: a safetensors file of torchvision's mobilenet_v2, vgg16 or resnet101, or a torchvision
+    weights name such as IMAGENET1K_V1. None takes `cam.weights`, where `cam.network` is the same."""
+    output_stride: Literal[8, 16] = Field(
+        default_factory=lambda given: 16 if given.get("name") == "deeplab_mobilenet_v2" else 8
+    )
+    """Input pixels per cell of the feature map; as published by default, 8, and 16 with MobileNetV2."""
+    aspp_rates: Annotated[tuple[Annotated[int, Field(ge=1)], ...], Field(min_length=1)] = Field(
+        default_factory=lambda given: (12,) if given.get("name") == "deeplab_vgg16_largefov" else (6, 12, 18, 24)
+    )
+    """Dilations of the parallel branches, in cells; as published by default, 6, 12, 18, 24. LargeFOV has one, 12."""
     input_size: Size = (360, 480)
     """Height and width of the exported network's input, pixels."""
+
+    @model_validator(mode="after")
+    def _one_branch(self) -> "NetworkSettings":
+        if self.name == "deeplab_vgg16_largefov" and len(self.aspp_rates) != 1:
+            raise ValueError(
+                f"deeplab_vgg16_largefov has one rate, got aspp_rates {list(self.aspp_rates)}; "
+                "--set network.aspp_rates=[12], or take deeplab_vgg16_aspp"
+            )
+        return self
 
 
 class IterationSettings(_Frozen):
@@ -276,7 +299,8 @@ class TrainerSettings(_Frozen):
     crop: Size = (225, 225)
     """Height and width of a crop, pixels."""
     learning_rate: Annotated[float, Field(gt=0)] = 0.001
-    """AdamW's, of the new layers at the first step; the backbone has 0.3 of it."""
+    """AdamW's at the first step. Each network multiplies it by part: MobileNetV2 has 0.3 of it in the backbone and all
+    of it in the head; the others have it in the backbone and ten times of it in the class layers, as published."""
     power: Annotated[float, Field(ge=0)] = 0.9
     """Exponent of the poly schedule."""
     weight_decay: Annotated[float, Field(ge=0)] = 0.0001

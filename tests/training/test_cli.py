@@ -29,7 +29,7 @@ def test_help_loads_nothing_heavy():
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
 
 
-@pytest.mark.parametrize("command", ["demo", "train", "inspect", "evaluate", "export", "serve", "segment"])
+@pytest.mark.parametrize("command", ["demo", "train", "inspect", "evaluate", "export", "networks", "serve", "segment"])
 def test_every_command_has_help_and_json(command):
     result = run(command, "--help")
     assert result.exit_code == 0

@@ -38,6 +38,9 @@ def test_overrides_are_yaml_and_reach_into_sections():
         ("dataset.seed=-1", r"dataset\.seed: .*greater than or equal to 0, got -1"),
         ("network.aspp_rates=[]", r"network\.aspp_rates: .*at least 1 item"),
         ("network.aspp_rates=[6, 0]", r"network\.aspp_rates\.1: .*greater than or equal to 1, got 0"),
+        ("network.name=vgg16", r"network\.name: .*'deeplab_vgg16_aspp'.*got 'vgg16'"),
+        ("network.name=deeplab_vgg16_largefov", r"network: .*has one rate, got aspp_rates \[2, 4, 6\]; .*=\[12\]"),
+        ("network.output_stride=32", r"network\.output_stride: .*8 or 16, got 32"),
         ("training.scales=[1.5, 0.75]", r"training: scales must go from low to high.*give \[0\.75, 1\.5\]"),
         ("name=../../escape", r"name: .*match pattern.*got '\.\./\.\./escape'"),
         ("name=.hidden", r"name: .*match pattern"),
@@ -94,11 +97,13 @@ def test_relative_paths_are_made_absolute_after_overrides(tmp_path, monkeypatch)
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     Path("mine.yaml").write_text("{name: mine, pixels: sub/../a.yaml, dataset: {name: camvid, root: given}}")
     overrides = ["dataset.root=../data", "cam.weights=~/weights.safetensors", "saliency.forest=forest.onnx"]
+    overrides += ["network.weights=vgg16.safetensors"]
     settings = load_settings("mine.yaml", overrides)
     assert settings.pixels == str(tmp_path / "a.yaml")
     assert settings.dataset.root == tmp_path.parent / "data"
     assert settings.cam.weights == str(tmp_path / "home" / "weights.safetensors")
     assert settings.saliency.forest == str(tmp_path / "forest.onnx")
+    assert settings.network.weights == str(tmp_path / "vgg16.safetensors")
     written = tmp_path / "settings.yaml"
     written.write_text(yaml.safe_dump(settings.model_dump(mode="json")))
     monkeypatch.chdir("/")

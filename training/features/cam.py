@@ -7,18 +7,16 @@ exist at full resolution. `mosf` says through which slices the network sees a fr
 """
 
 import copy
-from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn.utils import fuse_conv_bn_eval
 from torchvision import models
 
 from serving.errors import InputError
+from training.classifiers import load_torchvision
 from training.features.mosf import region_weights, slicing
 from training.segmentation.networks import DEVIATION, MEAN
 from training.settings import CamSettings
@@ -47,30 +45,7 @@ def load_classifier(settings: CamSettings) -> nn.Module:
         return embedded_classifier()
     if settings.network not in models.list_models(module=models):
         raise InputError(f"cam.network: torchvision has no classifier '{settings.network}'")
-    if not settings.weights.endswith(".safetensors"):
-        try:
-            return models.get_model(settings.network, weights=settings.weights).eval()
-        except (KeyError, ValueError) as error:
-            names = ", ".join(models.get_model_weights(settings.network).__members__)
-            raise InputError(
-                f"cam.weights: no '{settings.weights}' of {settings.network}; there are: {names}"
-            ) from error
-        except OSError as error:
-            raise InputError(
-                f"cam.weights: torchvision could not download '{settings.weights}' ({error}); "
-                "fetch the weights elsewhere and give them as a safetensors file"
-            ) from error
-    if not Path(settings.weights).is_file():
-        raise InputError(
-            f"cam.weights: no file {settings.weights}; give a safetensors file of torchvision's {settings.network}, "
-            "a torchvision name such as IMAGENET1K_V1, or 'embedded'"
-        )
-    network = models.get_model(settings.network)
-    try:
-        network.load_state_dict(load_file(settings.weights), strict=True)
-    except (OSError, RuntimeError, SafetensorError) as error:
-        raise InputError(f"cam.weights: {settings.weights} does not fit {settings.network}: {error}") from error
-    return network.eval()
+    return load_torchvision(settings.network, settings.weights, "cam.weights")
 
 
 class ClassActivation:

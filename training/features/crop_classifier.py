@@ -72,7 +72,7 @@ def embedded_classifier() -> nn.Module:
     [N, len(CROP_CLASSES)] in the order of `crops.CROP_CLASSES`.
     """
     state = load((files("training.features") / _SHIPPED).read_bytes())
-    network = _network()
+    network = untrained_classifier()
     network.load_state_dict(
         {key: value.float() if value.is_floating_point() else value for key, value in state.items()}
     )
@@ -108,7 +108,7 @@ def train(stages: Sequence[Stage] = STAGES, seed: int = 0) -> nn.Module:
     The statistics of batch normalisation are measured anew at the end, with the final weights.
     """
     torch.manual_seed(seed)
-    network = _network().to(memory_format=torch.channels_last)
+    network = untrained_classifier().to(memory_format=torch.channels_last)
     for number, stage in enumerate(stages):
         train_stage(network, stage, seed + number)
     calibrate(network, stages[-1].sides, seed + len(stages))
@@ -192,7 +192,8 @@ def main() -> None:
     print(f"{path}: {path.stat().st_size} bytes, {100 * reached:.1f} % of held-out crops right", file=sys.stderr)
 
 
-def _network() -> nn.Module:
+def untrained_classifier() -> nn.Module:
+    """Return the classifier with random weights, in training mode."""
     network: nn.Module = mobilenet_v2(width_mult=WIDTH, num_classes=len(CROP_CLASSES))
     return network
 

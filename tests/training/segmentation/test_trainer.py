@@ -16,7 +16,7 @@ from serving.errors import InputError
 from training.segmentation.batches import Sample
 from training.segmentation.networks import DeepLabMobileNetV2
 from training.segmentation.prediction import predict
-from training.segmentation.trainer import poly_rate, recalibrate, train
+from training.segmentation.trainer import make_optimizer, poly_rate, recalibrate, train
 from training.settings import TrainerSettings
 
 FRAME_IDS = ["a", "b", "c"]
@@ -278,6 +278,17 @@ def test_processes_that_do_not_divide_the_batch_are_told(tmp_path, monkeypatch):
     monkeypatch.setenv("WORLD_SIZE", "3")
     with pytest.raises(InputError, match=r"training\.batch is 4: 3 processes must have equal shares"):
         run(make_network(), tmp_path, batch=4)
+
+
+def test_the_optimiser_has_the_networks_groups():
+    network = make_network()
+    optimizer = make_optimizer(network, make_settings(weight_decay=0.01))
+    groups = network.parameter_groups()
+    assert len(optimizer.param_groups) == len(groups) == 4
+    for made, given in zip(optimizer.param_groups, groups, strict=True):
+        assert all(one is other for one, other in zip(made["params"], given.parameters, strict=True))
+        assert made["factor"] == given.rate_factor
+        assert made["weight_decay"] == (0.01 if given.decayed else 0)
 
 
 def test_poly_schedule():
