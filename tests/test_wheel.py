@@ -68,7 +68,7 @@ def test_serving_and_cpu_alone(wheel, tmp_path):
 
 def test_training_and_cpu(wheel, tmp_path):
     binaries = install(wheel, tmp_path / "venv", "[training,cpu]")
-    options = ["dataset.limit=2", "training.updates=1", "training.rounds=1", "workers=1"]
+    options = ["dataset.limit=2", "training.updates=1", "iterations.rounds=1", "workers=1"]
     command = [str(binaries / "onepixel"), "train", "streets", "--out", "run", "--json"]
     for option in options:
         command += ["--set", option]

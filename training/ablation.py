@@ -225,9 +225,9 @@ class _Bench:
 
     def trained(self, row: Row, settings: Settings) -> Row:
         """Train once on a row's labels of the configured pixel file and add the evaluation split's figures."""
-        training = settings.training.model_copy(update={"rounds": 1})
+        iterations = settings.iterations.model_copy(update={"rounds": 1})
         dataset = settings.dataset.model_copy(update={"limit": len(self._frame_ids)})
-        settings = settings.model_copy(update={"training": training, "dataset": dataset})
+        settings = settings.model_copy(update={"iterations": iterations, "dataset": dataset})
         asked = settings.model_dump(mode="json") | {"pixels": self._pixels[0].digest(), "files": file_digests(settings)}
         out = self._out / "runs" / f"{re.sub('[^a-z0-9]+', '-', row.name.lower()).strip('-')}-{_digest(asked)}"
         pipeline = Pipeline(settings, out, resume=True, warn=self._warn)

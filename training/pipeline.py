@@ -33,8 +33,9 @@ from training.features.extraction import extract_features
 from training.features.regions import RegionFeatures
 from training.features.saliency.views import open_saliency
 from training.features.superpixels import superpixels
-from training.pseudo_labels.labelling import iterated_labels
-from training.pseudo_labels.scoring import score_frames
+from training.features.trained import TrainedRegions
+from training.pseudo_labels.rounds import FrameLabels, labels_by_prediction, labels_by_scores
+from training.pseudo_labels.scoring import score_frames, score_regions
 from training.run_folder import Result, RunFolder, write_json
 from training.segmentation.batches import Sample
 from training.segmentation.checkpoints import load_network, save_network
@@ -99,7 +100,7 @@ class Pipeline:
             self._stage("features", self._extract)
             bounds = self._stage("bounds", self._bounds)
             pseudo, rounds = [], []
-            for number in range(self.settings.training.rounds):
+            for number in range(self.settings.iterations.rounds):
                 pseudo.append(self._stage(f"round_{number}/pseudo_labels", partial(self._label, number)))
                 self._stage(f"round_{number}/network", partial(self._train, number))
                 rounds.append(self._stage(f"round_{number}/evaluation", partial(self._evaluate, number)))
@@ -157,7 +158,7 @@ class Pipeline:
         InputError
             If there is no such round, or it is not complete.
         """
-        last = self.settings.training.rounds - 1
+        last = self.settings.iterations.rounds - 1
         number = last if number is None else number
         if number > last:
             raise InputError(f"--round {number}: the run has rounds 0 to {last}")
@@ -206,42 +207,62 @@ class Pipeline:
         return self._log({"floor_miou": floor.miou_class(), "ceiling_miou": ceiling.miou_class()}, 0)
 
     def _label(self, number: int, folder: Path) -> Result:
-        labelled = self._relabelled(number - 1) if number else self._first_labels(folder)
         confusion = ConfusionMatrix(self.taxonomy)
-        for frame_id, region_labels in tqdm(
-            labelled, total=len(self.frame_ids), desc=f"round {number}: pseudo labels", unit="frame", disable=None
+        for frame_id, region_labels, confidence in tqdm(
+            self._labels(number, folder),
+            total=len(self.frame_ids),
+            desc=f"round {number}: pseudo labels",
+            unit="frame",
+            disable=None,
         ):
-            labels = region_labels[RegionFeatures.load_labels(self.folder.features(frame_id))]
-            with whole_file(folder / f"{frame_id}.png") as temporary:
-                temporary.write_bytes(encode_png(labels))
+            regions = RegionFeatures.load_labels(self.folder.features(frame_id))
+            labels = region_labels[regions]
+            for path, mask in (
+                (self.folder.confidence(number, frame_id), np.round(255 * confidence).astype(np.uint8)[regions]),
+                (self.folder.pseudo_labels(number, frame_id), labels),
+            ):
+                with whole_file(path) as temporary:
+                    temporary.write_bytes(encode_png(mask))
             if self.train_set.has_labels:
                 confusion.update(self.train_set.labels(frame_id), labels)
         return self._log(confusion.pseudo_label_metrics() if self.train_set.has_labels else {}, number)
 
-    def _first_labels(self, folder: Path) -> Iterator[tuple[str, NDArray[np.uint8]]]:
-        scoring = score_frames(
-            self.settings, self.out / "features", self.frame_ids, self.pixels, self.taxonomy, folder / "graph.npz"
-        )
+    def _labels(self, number: int, folder: Path) -> Iterator[FrameLabels]:
+        """Decide a round's labels: from the pixels, or from what the network of the round before makes of them."""
+        if not number:
+            scoring = score_frames(
+                self.settings, self.out / "features", self.frame_ids, self.pixels, self.taxonomy, folder / "graph.npz"
+            )
+        elif self.settings.iterations.loop == "paper":
+            load = self.regions if self.settings.pseudo_labels.method == "propagation" else self.features
+            return labels_by_prediction(self.network(number - 1), self.train_set, load, self.frame_ids, self.settings)
+        else:
+            trained = TrainedRegions(
+                self.network(number - 1),
+                self.train_set,
+                self.out / "features",
+                folder / "trained",
+                self.settings.iterations,
+            )
+            trained.write(list(dict.fromkeys([*self.frame_ids, *self.pixels.frame_ids])))
+            scoring = score_regions(self.settings, trained.load, self.frame_ids, self.pixels, self.taxonomy)
         picture = score_histograms(scoring)
         save_png(picture, folder.parent / "score_histograms.png")
         self.tracker.figure(picture, "score_histograms")
-        for frame_id in self.frame_ids:
-            yield frame_id, scoring.labels(frame_id)
+        return labels_by_scores(scoring, self.frame_ids)
 
-    def _relabelled(self, number: int) -> Iterator[tuple[str, NDArray[np.uint8]]]:
-        network = self.network(number)
-        propagated = self.settings.pseudo_labels.method == "propagation"
-        for frame_id in self.frame_ids:
-            prediction = predict(network, self.train_set.frame(frame_id), self.settings.network.input_size)
-            features = self.regions(frame_id) if propagated else self.features(frame_id)
-            yield frame_id, iterated_labels(features, prediction.class_ids, self.taxonomy, self.settings.pseudo_labels)
+    def _sample(self, number: int, frame_id: str) -> Sample:
+        confidence = None
+        if self.settings.training.confidence_weights:
+            confidence = np.asarray(Image.open(self.folder.confidence(number, frame_id)))
+        return Sample(self.train_set.frame(frame_id), self.pseudo_labels(number, frame_id), confidence)
 
     def _train(self, number: int, folder: Path) -> Result:
-        """Train on a round's pseudo labels, from the round before where there is one."""
-        network = self.network(number - 1 if number else None)
+        """Train on a round's pseudo labels, from the round before where that is asked."""
+        network = self.network(number - 1 if number and self.settings.iterations.warm_start else None)
         losses = train(
             network,
-            lambda frame_id: Sample(self.train_set.frame(frame_id), self.pseudo_labels(number, frame_id)),
+            partial(self._sample, number),
             self.frame_ids,
             self.settings.training,
             seed=self.settings.seed,

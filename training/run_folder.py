@@ -4,7 +4,8 @@ settings.yaml, pixels.yaml   what it was started with
 state.json                   written last when a pipeline starts: a folder without it is nobody's
 features/ID.npz              the training frames' RegionFeatures, or EmbeddedRegions with their basis.safetensors
 round_0/pseudo_labels/graph.npz   the solved graph (`propagation` only)
-round_N/pseudo_labels/ID.png, round_N/network/, round_N/evaluation/
+round_N/pseudo_labels/ID.png, round_N/pseudo_labels/confidence/ID.png, round_N/network/, round_N/evaluation/
+round_N/pseudo_labels/trained/ID.npy   what the network of the round before adds to the embedding (loop `best`)
 model_store/NAME/1/model.onnx
 <stage>/done.json            the stage is complete; holds its result
 """
@@ -114,6 +115,10 @@ class RunFolder:
         """Where a training frame's pseudo labels of a round lie."""
         return self.path / f"round_{number}" / "pseudo_labels" / f"{frame_id}.png"
 
+    def confidence(self, number: int, frame_id: str) -> Path:
+        """Where it lies what a training frame's pseudo labels of a round are sure of."""
+        return self.path / f"round_{number}" / "pseudo_labels" / "confidence" / f"{frame_id}.png"
+
     def network(self, number: int) -> Path:
         """Where the weights that a round ended with lie."""
         return self.path / f"round_{number}" / "network" / "network.safetensors"
@@ -121,7 +126,11 @@ class RunFolder:
 
 def file_digests(settings: Settings) -> dict[str, str]:
     """Return the sha256, hexadecimal, of each file of weights that the settings name, by setting."""
-    named = {"cam.weights": settings.cam.weights, "saliency.forest": settings.saliency.forest}
+    named = {
+        "cam.weights": settings.cam.weights,
+        "network.weights": settings.network.weights,
+        "saliency.forest": settings.saliency.forest,
+    }
     files = {setting: Path(name) for setting, name in named.items() if name is not None}
     return {setting: hashlib.sha256(file.read_bytes()).hexdigest() for setting, file in files.items() if file.is_file()}
 

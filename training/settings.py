@@ -298,13 +298,15 @@ class TrainerSettings(_Frozen):
     the same step."""
     crop: Size = (225, 225)
     """Height and width of a crop, pixels."""
+    optimizer: Literal["adamw", "sgd"] = "adamw"
+    """`adamw`: Loshchilov and Hutter (2019). `sgd`: DeepLab's, stochastic gradient descent with momentum 0.9."""
     learning_rate: Annotated[float, Field(gt=0)] = 0.001
-    """AdamW's at the first step. Each network multiplies it by part: MobileNetV2 has 0.3 of it in the backbone and all
+    """At the first step. Each network multiplies it by part: MobileNetV2 has 0.3 of it in the backbone and all
     of it in the head; the others have it in the backbone and ten times of it in the class layers, as published."""
     power: Annotated[float, Field(ge=0)] = 0.9
     """Exponent of the poly schedule."""
     weight_decay: Annotated[float, Field(ge=0)] = 0.0001
-    """AdamW's, of the convolutions' weights; biases and batch normalisation have none."""
+    """Of the convolutions' weights; biases and batch normalisation have none."""
     scales: tuple[Annotated[float, Field(gt=0)], Annotated[float, Field(gt=0)]] = (0.75, 1.5)
     """Range of the random scale, from low to high."""
     class_balance: Annotated[float, Field(ge=0, le=1)] = 0.0
@@ -371,7 +373,7 @@ class Settings(_Frozen):
     def _fits(self) -> "Settings":
         if self.iterations.loop == "best" and self.pseudo_labels.method != "propagation":
             raise ValueError(
-                f"iterations.loop 'best' spreads labels over a graph, pseudo_labels.method is '{self.pseudo_labels.method}'"
-                "; give iterations.loop=paper"
+                "iterations.loop 'best' spreads labels over a graph, pseudo_labels.method is "
+                f"'{self.pseudo_labels.method}'; give iterations.loop=paper"
             )
         return self

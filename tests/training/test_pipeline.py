@@ -177,7 +177,7 @@ def test_a_run_that_dies_before_every_mark_leaves_no_double_in_mlflow(finished, 
     report = None
     while report is None:
         with contextlib.suppress(Killed):
-            report = make_pipeline([*overrides, "training.rounds=1"], out, resume=True).run()
+            report = make_pipeline([*overrides, "iterations.rounds=1"], out, resume=True).run()
     assert len(died) == 9  # state, mlflow, report, and six stages
     assert report["miou_class"] == expected["miou_class"][:1]
     client = mlflow.MlflowClient(report["mlflow_uri"])

@@ -4,7 +4,7 @@ from tests.training.pseudo_labels.regions import make_features
 from tests.training.pseudo_labels.test_scoring import TAXONOMY
 from training.features.embedding import EmbeddedRegions
 from training.pseudo_labels.labelling import iterated_labels
-from training.settings import PseudoLabelSettings
+from training.settings import IterationSettings, PseudoLabelSettings
 
 
 def test_the_next_round_ignores_superpixels_on_which_the_network_is_split():
@@ -12,8 +12,9 @@ def test_the_next_round_ignores_superpixels_on_which_the_network_is_split():
         3, labels=np.array([[0, 0], [1, 1], [2, 2]], np.int32), edge_similarity=np.eye(3, dtype=np.float32)
     )
     prediction = np.array([[0, 0], [1, 2], [2, 2]], np.uint8)
-    settings = PseudoLabelSettings(edge_scale=0.01, round_threshold=0.6)
-    assert iterated_labels(features, prediction, TAXONOMY, settings).tolist() == [0, 255, 2]
+    settings, iterations = PseudoLabelSettings(edge_scale=0.01), IterationSettings(threshold=0.6)
+    labels, confidence = iterated_labels(features, prediction, TAXONOMY, settings, iterations)
+    assert labels.tolist() == [0, 255, 2] and confidence[1] == 0 and (confidence[[0, 2]] >= 0.6).all()
 
 
 def test_the_context_of_embedded_regions_is_that_of_the_ones_that_touch():
@@ -27,5 +28,7 @@ def test_the_context_of_embedded_regions_is_that_of_the_ones_that_touch():
     )
     # Region 1 is split; region 0, from which no contour parts it, decides.
     prediction = np.array([[0, 0], [0, 2], [2, 2]], np.uint8)
-    settings = PseudoLabelSettings(edge_scale=0.1, round_threshold=0.7)
-    assert iterated_labels(regions, prediction, TAXONOMY, settings).tolist() == [0, 0, 2]
+    settings, iterations = PseudoLabelSettings(edge_scale=0.1), IterationSettings(threshold=0.7)
+    assert iterated_labels(regions, prediction, TAXONOMY, settings, iterations)[0].tolist() == [0, 0, 2]
+    alone = iterations.model_copy(update={"refine": False})
+    assert iterated_labels(regions, prediction, TAXONOMY, settings, alone)[0].tolist() == [0, 255, 2]
