@@ -271,6 +271,22 @@ class TrainerSettings(_Frozen):
         return self
 
 
+class PredictionSettings(_Frozen):
+    """How `onepixel evaluate --checkpoint` segments a frame; the exported file sees it once, at the input size."""
+
+    resolution: Literal["input", "frame"] = "input"
+    """What scale 1 is: the network's input size, or the frame's own."""
+    scales: Annotated[tuple[Annotated[float, Field(gt=0)], ...], Field(min_length=1)] = (1.0,)
+    """The frame is seen at each of these scales; the probabilities are averaged at the frame's resolution."""
+    flip: bool = False
+    """Whether each scale also sees the frame's mirror image."""
+    tile_pixels: Annotated[int, Field(ge=1)] = 2**21
+    """Most pixels seen at once, at the frame's resolution and at the largest scale; a frame that has more is cut into
+    tiles. The default is 1024 x 2048."""
+    tile_overlap: Annotated[int, Field(ge=0)] = 128
+    """How far a tile sees beyond the part that it answers for, on each side, pixels of the frame."""
+
+
 class TrackingSettings(_Frozen):
     """MLflow."""
 
@@ -301,4 +317,5 @@ class Settings(_Frozen):
     propagation: PropagationSettings = PropagationSettings()
     network: NetworkSettings = NetworkSettings()
     training: TrainerSettings = TrainerSettings()
+    prediction: PredictionSettings = PredictionSettings()
     tracking: TrackingSettings = TrackingSettings()
