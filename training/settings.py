@@ -31,6 +31,9 @@ class DatasetSettings(_Frozen):
     limit: Annotated[int, Field(ge=1)] | None = None
     """Take this many frames, evenly spaced over the split, to train or, in `onepixel evaluate`, to score; None takes
     all."""
+    unreadable: Literal["stop", "skip"] = "stop"
+    """What an image that cannot be decoded does: `stop` ends the command with its name. `skip` leaves it out with a
+    warning that names it; to that end every frame of a split is decoded once before the first is used."""
     seed: Seed = 0
     """Seed of generated frames (`streets` only); the shipped pixels are those of seed 0."""
     size: Size = (192, 384)

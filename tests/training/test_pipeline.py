@@ -100,7 +100,7 @@ def test_mlflow_holds_a_parent_run_and_one_nested_run_per_stage(finished):
     rounds = {f"round_{i}/{name}" for i in (0, 1) for name in ("pseudo_labels", "network", "evaluation")}
     assert set(stages) == {"features", "bounds", "model_store"} | rounds
     figures = client.list_artifacts(stages["round_1/evaluation"].info.run_id, "figures")
-    assert len(figures) == 4
+    assert len(figures) == 5 and "figures/confusion.png" in [file.path for file in figures]
 
 
 def test_the_exported_file_is_the_one_in_mlflow_and_describes_itself(finished, tmp_path):

@@ -2,12 +2,15 @@
 
 import csv
 import io
+from pathlib import Path
 
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from serving.files import whole_file
+from training.evaluation.figures import save_png
 from training.evaluation.metrics import ConfusionMatrix
 
 NOTHING = "unlabelled"
@@ -58,3 +61,12 @@ def confusion_csv(confusion: ConfusionMatrix) -> str:
     for name, counts in zip(confusion.taxonomy.names, confusion.counts.tolist(), strict=True):
         writer.writerow([name, *counts])
     return text.getvalue()
+
+
+def write_confusion(confusion: ConfusionMatrix, folder: Path) -> NDArray[np.uint8]:
+    """Write `confusion.csv` and `confusion.png`; return the figure, uint8 [height, width, 3]."""
+    with whole_file(folder / "confusion.csv") as temporary:
+        temporary.write_text(confusion_csv(confusion), "utf-8")
+    figure = confusion_figure(confusion)
+    save_png(figure, folder / "confusion.png")
+    return figure
