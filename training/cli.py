@@ -82,26 +82,27 @@ def train(config: str, out: Path | None, overrides: tuple[str, ...], resume: boo
 
 
 @main.command()
-@click.option("--model", required=True, type=click.Path(path_type=Path), help="The exported ONNX file.")
+@click.option("--model", type=click.Path(path_type=Path), help="Score an exported ONNX file,")
+@click.option("--checkpoint", type=click.Path(path_type=Path), help="or the network.safetensors of a run's round,")
+@click.option("--predictions", type=click.Path(path_type=Path), help="or a folder of masks,")
+@click.option("--server", metavar="HOST:PORT", help="or a server: exactly one of the four.")
 @click.option("--dataset", required=True, help="A shipped configuration's name, or a YAML file: its data set is read.")
 @click.option("--split", default="val", show_default=True)
+@click.option("--out", type=click.Path(path_type=Path, file_okay=False), help="Folder for masks, confusion and report.")
 @set_option
 @json_option
-def evaluate(model: Path, dataset: str, split: str, overrides: tuple[str, ...], as_json: bool) -> None:
-    """Score an exported model on a labelled split, through the same code that serves it."""
+def evaluate(dataset: str, split: str, overrides: tuple[str, ...], as_json: bool, **options: Any) -> None:
+    """Score masks on a labelled split by Cityscapes' rules; frames go the way that a server sends them.
+
+    Masks of `cityscapes` are a submission folder (label ids), all others class ids in <frame>.png, 255 no class.
+    """
     from training.configuration import load_settings
-    from training.datasets import open_dataset
-    from training.evaluation.evaluate import evaluate_model
 
     settings = load_settings(dataset, overrides)
-    labelled, limit = open_dataset(settings.dataset, split), settings.dataset.limit
-    if limit is not None and limit < len(labelled):
-        _warn(f"dataset.limit={limit}: {limit} of the {len(labelled)} frames of '{split}' are scored")
-    scores = evaluate_model(model, labelled, limit)
-    lines = [f"{name:<16} {_percent(value)}" for name, value in scores["iou"].items()]
-    lines += [f"{'mean, class':<16} {_percent(scores['miou_class'])}"]
-    lines += [f"{'mean, category':<16} {_percent(scores['miou_category'])}   ({scores['frames']} frames)"]
-    _print(scores, as_json, ["IoU, %", *lines])
+    from training.evaluation.evaluate import as_lines, run_evaluation
+
+    report = run_evaluation(settings, split, **options, warn=_warn)
+    _print(report, as_json, as_lines(report))
 
 
 @main.command()

@@ -23,6 +23,8 @@ from serving.frames import encode_png, resize_frame
 from serving.metadata import ClassDescription, DatasetDescription, ModelMetadata
 from training.annotations.pixels import check_pixels, load_pixels
 from training.datasets import evenly_spaced, open_dataset
+from training.evaluation.confusion import write_confusion
+from training.evaluation.evaluation import Evaluation
 from training.evaluation.figures import panel, save_png
 from training.evaluation.metrics import ConfusionMatrix, band_prior_labels, region_oracle
 from training.evaluation.score_histograms import score_histograms
@@ -278,13 +280,14 @@ class Pipeline:
     def _evaluate(self, number: int, folder: Path) -> Result:
         network = self.network(number)
         size = self.settings.network.input_size
-        confusion = ConfusionMatrix(self.taxonomy)
+        evaluation = Evaluation(self.taxonomy)
         if self.evaluation_set.has_labels:
             for frame_id in tqdm(
                 self.evaluation_set.frame_ids, desc=f"round {number}: evaluation", unit="frame", disable=None
             ):
                 prediction = predict(network, self.evaluation_set.frame(frame_id), size)
-                confusion.update(self.evaluation_set.labels(frame_id), prediction.class_ids)
+                evaluation.update(self.evaluation_set.labels(frame_id), *prediction)
+            self.tracker.figure(write_confusion(evaluation.confusion, folder), "confusion")
         for frame_id in evenly_spaced(self.frame_ids, FIGURES):
             frame = self.train_set.frame(frame_id)
             masks = {
@@ -296,7 +299,7 @@ class Pipeline:
             picture = panel(frame, masks, self.taxonomy, frame_id)
             save_png(picture, folder / f"{frame_id}.png")
             self.tracker.figure(picture, frame_id)
-        return self._log(confusion.network_metrics() if self.evaluation_set.has_labels else {}, number)
+        return self._log(evaluation.network_metrics(), number)
 
     def _export(self, folder: Path) -> Result:
         result = self.export(folder / self.settings.name / "1" / "model.onnx")

@@ -31,6 +31,9 @@ class DatasetSettings(_Frozen):
     limit: Annotated[int, Field(ge=1)] | None = None
     """Take this many frames, evenly spaced over the split, to train or, in `onepixel evaluate`, to score; None takes
     all."""
+    unreadable: Literal["stop", "skip"] = "stop"
+    """What an image that cannot be decoded does: `stop` ends the command with its name. `skip` leaves it out with a
+    warning that names it; to that end every frame of a split is decoded once before the first is used."""
     seed: Seed = 0
     """Seed of generated frames (`streets` only); the shipped pixels are those of seed 0."""
     size: Size = (192, 384)
@@ -336,6 +339,22 @@ class TrainerSettings(_Frozen):
         return self
 
 
+class PredictionSettings(_Frozen):
+    """How `onepixel evaluate --checkpoint` segments a frame; the exported file sees it once, at the input size."""
+
+    resolution: Literal["input", "frame"] = "input"
+    """What scale 1 is: the network's input size, or the frame's own."""
+    scales: Annotated[tuple[Annotated[float, Field(gt=0)], ...], Field(min_length=1)] = (1.0,)
+    """The frame is seen at each of these scales; the probabilities are averaged at the frame's resolution."""
+    flip: bool = False
+    """Whether each scale also sees the frame's mirror image."""
+    tile_pixels: Annotated[int, Field(ge=1)] = 2**21
+    """Most pixels seen at once, at the frame's resolution and at the largest scale; a frame that has more is cut into
+    tiles. The default is 1024 x 2048."""
+    tile_overlap: Annotated[int, Field(ge=0)] = 128
+    """How far a tile sees beyond the part that it answers for, on each side, pixels of the frame."""
+
+
 class TrackingSettings(_Frozen):
     """MLflow."""
 
@@ -367,6 +386,7 @@ class Settings(_Frozen):
     network: NetworkSettings = NetworkSettings()
     training: TrainerSettings = TrainerSettings()
     iterations: IterationSettings = IterationSettings()
+    prediction: PredictionSettings = PredictionSettings()
     tracking: TrackingSettings = TrackingSettings()
 
     @model_validator(mode="after")

@@ -25,7 +25,7 @@ from training import pipeline as pipeline_module
 from training import run_folder
 from training.cli import main
 from training.configuration import load_settings
-from training.evaluation.evaluate import evaluate_model
+from training.evaluation.evaluate import run_evaluation
 from training.pipeline import Pipeline
 from training.run_folder import write_json
 
@@ -93,14 +93,21 @@ def test_mlflow_holds_a_parent_run_and_one_nested_run_per_stage(finished):
     assert len(parent.data.tags["onepixel.dataset_digest"]) == len(parent.data.tags["onepixel.pixels_digest"]) == 64
     history = client.get_metric_history(parent.info.run_id, "val/miou_class")
     assert [(point.step, point.value) for point in history] == list(enumerate(report["miou_class"]))
-    assert {"val/miou_category", "val/iou/road", "pseudo/precision", "pseudo/coverage"} <= set(parent.data.metrics)
+    assert {
+        "val/miou_category",
+        "val/iou/road",
+        "val/boundary_f",
+        "val/calibration_error",
+        "pseudo/precision",
+        "pseudo/coverage",
+    } <= set(parent.data.metrics)
     assert {"settings.yaml", "pixels.yaml"} <= {file.path for file in client.list_artifacts(parent.info.run_id)}
     query = f"tags.mlflow.parentRunId = '{parent.info.run_id}'"
     stages = {run.info.run_name: run for run in client.search_runs([parent.info.experiment_id], query)}
     rounds = {f"round_{i}/{name}" for i in (0, 1) for name in ("pseudo_labels", "network", "evaluation")}
     assert set(stages) == {"features", "bounds", "model_store"} | rounds
     figures = client.list_artifacts(stages["round_1/evaluation"].info.run_id, "figures")
-    assert len(figures) == 4
+    assert len(figures) == 5 and "figures/confusion.png" in [file.path for file in figures]
 
 
 def test_the_exported_file_is_the_one_in_mlflow_and_describes_itself(finished, tmp_path):
@@ -117,11 +124,18 @@ def test_the_exported_file_is_the_one_in_mlflow_and_describes_itself(finished, t
 
 
 def test_server_evaluate_and_the_last_round_agree(finished):
-    pipeline, report, _ = finished
+    pipeline, report, out = finished
     path, dataset = Path(report["onnx"]), pipeline.evaluation_set
-    scores = evaluate_model(path, dataset)
+    settings = pipeline.settings.model_copy(
+        update={"dataset": pipeline.settings.dataset.model_copy(update={"limit": None})}
+    )
+    scores = run_evaluation(settings, "val", model=path, warn=pytest.fail)
     assert scores["frames"] == FRAMES // 2
     assert scores["miou_class"] == pytest.approx(report["miou_class"][-1], abs=1e-3)
+    for number, miou in enumerate(report["miou_class"]):
+        weights = out / f"round_{number}" / "network" / "network.safetensors"
+        assert run_evaluation(settings, "val", checkpoint=weights, warn=pytest.fail)["miou_class"] == miou
+        assert (out / f"round_{number}" / "evaluation" / "confusion.csv").exists()
     model = Model.load(path)
     server = Server(model)
     server.start()

@@ -8,6 +8,7 @@ from typing import TypeVar
 
 from serving.errors import InputError
 from training.datasets.base import Dataset
+from training.datasets.readable import ReadableFrames
 from training.settings import DatasetSettings
 from training.taxonomy import CAMVID, CITYSCAPES, Taxonomy
 
@@ -17,7 +18,7 @@ Item = TypeVar("Item")
 
 
 def open_dataset(settings: DatasetSettings, split: str) -> Dataset:
-    """Open one split of the data set that the settings name.
+    """Open one split of the data set that the settings name, without its unreadable frames where they say so.
 
     `settings.limit` is left to the caller, who says what is limited; see `evenly_spaced`.
 
@@ -33,6 +34,11 @@ def open_dataset(settings: DatasetSettings, split: str) -> Dataset:
     InputError
         If the folder does not hold the data set's layout, or has no such split.
     """
+    dataset = _open(settings, split)
+    return ReadableFrames(dataset) if settings.unreadable == "skip" else dataset
+
+
+def _open(settings: DatasetSettings, split: str) -> Dataset:
     match settings.name:
         case "streets":
             from training.datasets.streets import Streets

@@ -28,6 +28,8 @@ class Dataset(ABC):
     """The split's name."""
     frame_ids: Sequence[str]
     """The split's frames, in order."""
+    unreadable: Sequence[str] = ()
+    """Frames that were left out since they cannot be read; see `readable`."""
 
     def __len__(self) -> int:
         return len(self.frame_ids)

@@ -85,6 +85,14 @@ class ConfusionMatrix:
         """Return the share of counted pixels that are right."""
         return float(_ratio(np.trace(self.counts), self.counts.sum()))
 
+    def frequency_weighted_iou(self) -> float:
+        """Return the mean of the class IoUs, each weighted by its share of the true pixels (Long et al., 2015).
+
+        A class that is predicted but never true has no weight; NaN where nothing was counted.
+        """
+        frequency = _ratio(self.counts.sum(axis=1), self.counts.sum())
+        return float((frequency * np.nan_to_num(self.class_iou())).sum())
+
     def coverage(self) -> float:
         """Return the share of counted pixels that were predicted as some class."""
         return float(_ratio(self.counts[:, :-1].sum(), self.counts.sum()))
@@ -92,13 +100,14 @@ class ConfusionMatrix:
     def network_metrics(self, prefix: str = "val") -> dict[str, float]:
         """Return what is logged of a network, by MLflow's keys; undefined figures are left out.
 
-        The keys are `<prefix>/miou_class`, `<prefix>/miou_category`, `<prefix>/pixel_accuracy`, and
-        `<prefix>/iou/<class>` for each class.
+        The keys are `<prefix>/miou_class`, `<prefix>/miou_category`, `<prefix>/pixel_accuracy`,
+        `<prefix>/frequency_weighted_iou`, and `<prefix>/iou/<class>` for each class.
         """
         metrics = {
             f"{prefix}/miou_class": self.miou_class(),
             f"{prefix}/miou_category": self.miou_category(),
             f"{prefix}/pixel_accuracy": self.pixel_accuracy(),
+            f"{prefix}/frequency_weighted_iou": self.frequency_weighted_iou(),
         }
         for name, iou in zip(self.taxonomy.names, self.class_iou(), strict=True):
             metrics[f"{prefix}/iou/{name}"] = float(iou)

@@ -58,6 +58,13 @@ def test_precision_recall_accuracy_coverage(worked):
     assert worked.coverage() == 4 / 5
 
 
+def test_frequency_weighted_iou(worked):
+    # a is 2 of the 5 true pixels, b 1, c 2: 2/5 x 1/3 + 1/5 x 0 + 2/5 x 1/2.
+    assert worked.frequency_weighted_iou() == pytest.approx(1 / 3)
+    assert matrix(mask([0, 0, 0]), mask([0, 0, 3])).frequency_weighted_iou() == pytest.approx(2 / 3)
+    assert np.isnan(matrix(mask([255]), mask([0])).frequency_weighted_iou())
+
+
 def test_a_class_that_is_predicted_but_absent_stays_in_the_mean():
     confusion = matrix(mask([0, 0]), mask([0, 3]))
     np.testing.assert_array_equal(confusion.class_iou(), [1 / 2, NAN, NAN, 0])
@@ -70,6 +77,7 @@ def test_network_metrics(worked):
             "val/miou_class": 5 / 18,
             "val/miou_category": 1 / 2,
             "val/pixel_accuracy": 2 / 5,
+            "val/frequency_weighted_iou": 1 / 3,
             "val/iou/a": 1 / 3,
             "val/iou/b": 0,
             "val/iou/c": 1 / 2,
