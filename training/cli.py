@@ -4,6 +4,7 @@ Only click is imported here; each command imports what it needs when it runs.
 """
 
 import json
+import os
 import sys
 from collections.abc import Iterable
 from dataclasses import asdict
@@ -68,17 +69,19 @@ def demo(out: Path, overrides: tuple[str, ...], resume: bool, as_json: bool) -> 
     "--out", type=click.Path(path_type=Path, file_okay=False), help="Folder for the run. [default: runs/NAME]"
 )
 @set_option
+@click.option("--twin", is_flag=True, help="Train the fully supervised twin, too: the upper bound.")
 @resume_option
 @json_option
-def train(config: str, out: Path | None, overrides: tuple[str, ...], resume: bool, as_json: bool) -> None:
+def train(config: str, out: Path | None, twin: bool, overrides: tuple[str, ...], resume: bool, as_json: bool) -> None:
     """Train from CONFIG: a shipped configuration (streets, camvid, cityscapes) or a YAML file."""
     from training.configuration import load_settings
 
     settings = load_settings(config, overrides)  # a mistake is told before the heavy imports
     from training.pipeline import Pipeline
 
-    report = Pipeline(settings, out or Path("runs") / settings.name, resume=resume, warn=_warn).run()
-    _print(report, as_json, _pipeline_lines(report))
+    report = Pipeline(settings, out or Path("runs") / settings.name, resume=resume, warn=_warn).run(twin=twin)
+    if not int(os.environ.get("RANK", "0")):  # of torchrun's processes, one speaks
+        _print(report, as_json, _pipeline_lines(report))
 
 
 @main.command()
@@ -373,6 +376,8 @@ def _pipeline_lines(report: dict[str, Any]) -> list[str]:
     ):
         rows.append((f"round {number}: pseudo labels (training split)", pseudo, None))
         rows.append((f"round {number}: network", miou, category))
+    if report["twin_miou_class"] is not None:
+        rows.append(("twin: the network on true labels", report["twin_miou_class"], report["twin_miou_category"]))
     rows.append(("ceiling: best label of each superpixel", report["ceiling_miou"], None))
     table = [f"{'mean IoU, %':<44} class  category"]
     table += [f"{name:<44} {_percent(miou)}     {_percent(category)}" for name, miou, category in rows]

@@ -39,6 +39,7 @@ from training.features.trained import TrainedRegions
 from training.pseudo_labels.rounds import FrameLabels, labels_by_prediction, labels_by_scores
 from training.pseudo_labels.scoring import score_frames, score_regions
 from training.run_folder import Result, RunFolder, write_json
+from training.segmentation import distributed
 from training.segmentation.batches import Sample
 from training.segmentation.checkpoints import load_network, save_network
 from training.segmentation.networks import DeepLab, build_network
@@ -50,6 +51,8 @@ from training.tracking import Tracker
 
 FIGURES = 4
 """Frames that are drawn for each round."""
+TWIN = "twin"
+"""The training on true labels, and the prefix of its metrics."""
 VERIFIED_FRAMES = 8
 """Frames on which the export is verified."""
 
@@ -90,11 +93,35 @@ class Pipeline:
             open_saliency(settings.saliency)
         else:
             LayerPasses(load_classifier(settings.cam), settings.embedding)
-        self.folder = RunFolder(out, settings, self.pixels, self.train_set.digest, resume=resume)
+        distributed.join()
+        if distributed.number():
+            distributed.wait()  # until the first process has claimed the folder
+        self.folder = RunFolder(
+            out, settings, self.pixels, self.train_set.digest, resume=resume or distributed.number() > 0
+        )
+        if not distributed.number():
+            distributed.wait()
         self.tracker = Tracker(self.folder.state.tracking_uri, settings.tracking.experiment)
 
-    def run(self) -> Result:
-        """Run what is not complete yet; return the report, which is also `report.json` in the folder."""
+    def run(self, *, twin: bool = False) -> Result:
+        """Run what is not complete yet; return the report, which is also `report.json` in the folder.
+
+        Under torchrun the first process does so and all share the trainings; each returns the report.
+
+        Parameters
+        ----------
+        twin
+            Train the fully supervised twin, too: the same network on the true labels, with as many updates.
+
+        Raises
+        ------
+        InputError
+            If the twin is asked for and the training split has no labels.
+        """
+        if twin and not self.train_set.has_labels:
+            raise InputError(f"--twin: split '{self.settings.dataset.train}' has no labels to train on")
+        if distributed.number():
+            return self._assist(twin)
         began = time.monotonic()
         with self.tracker.pipeline(self.settings.name, self.folder.state.key) as run_id:
             write_json(self.out / "mlflow.json", {"run_id": run_id, "uri": self.folder.state.tracking_uri})
@@ -104,8 +131,8 @@ class Pipeline:
             pseudo, rounds = [], []
             for number in range(self.settings.iterations.rounds):
                 pseudo.append(self._stage(f"round_{number}/pseudo_labels", partial(self._label, number)))
-                self._stage(f"round_{number}/network", partial(self._train, number))
-                rounds.append(self._stage(f"round_{number}/evaluation", partial(self._evaluate, number)))
+                rounds.append(self._trained(f"round_{number}", number))
+            bound = self._trained(TWIN, 0) if twin else self.folder.result(f"{TWIN}/evaluation") or {}
             export = self._stage("model_store", self._export)
         report = {
             "name": self.settings.name,
@@ -117,13 +144,33 @@ class Pipeline:
             "pseudo_miou": [metrics.get("pseudo/miou_class") for metrics in pseudo],
             "miou_class": [metrics.get("val/miou_class") for metrics in rounds],
             "miou_category": [metrics.get("val/miou_category") for metrics in rounds],
+            "twin_miou_class": bound.get(f"{TWIN}/miou_class"),
+            "twin_miou_category": bound.get(f"{TWIN}/miou_category"),
             **export,
             "mlflow_run_id": run_id,
             "mlflow_uri": self.folder.state.tracking_uri,
             "out": str(self.out),
         }
         write_json(self.out / "report.json", report)
+        distributed.wait()
         return report
+
+    def _assist(self, twin: bool) -> Result:
+        """Have a share of every training, and nothing else to do."""
+        for training in [f"round_{number}" for number in range(self.settings.iterations.rounds)] + [TWIN] * twin:
+            distributed.wait()  # until its labels are there
+            if self.folder.result(f"{training}/network") is None:
+                self._fit(training, self.out / training / "network")
+            distributed.wait()
+        distributed.wait()
+        return json.loads((self.out / "report.json").read_text())
+
+    def _trained(self, training: str, step: int) -> Result:
+        """Train and evaluate; every process comes here."""
+        distributed.wait()
+        self._stage(f"{training}/network", partial(self._train, training))
+        distributed.wait()
+        return self._stage(f"{training}/evaluation", partial(self._evaluate, training, step))
 
     def features(self, frame_id: str) -> RegionFeatures:
         """Return a training frame's features, which the first stage has written (`similarity` only)."""
@@ -137,12 +184,14 @@ class Pipeline:
         """Return a training frame's pseudo labels of a round, uint8 [H, W]."""
         return np.asarray(Image.open(self.folder.pseudo_labels(number, frame_id)))
 
-    def network(self, number: int | None = None) -> DeepLab:
-        """Return the network as a round left it, or for None as it starts: with the classifier's weights."""
+    def network(self, training: str | None = None) -> DeepLab:
+        """Return the network as a training left it, or for None as it starts: with the classifier's weights."""
         settings, classes = self.settings, len(self.taxonomy.classes)
-        network = build_network(settings.network, settings.cam, classes, seed=settings.seed, pretrained=number is None)
-        if number is not None:
-            load_network(network, self.folder.network(number))
+        network = build_network(
+            settings.network, settings.cam, classes, seed=settings.seed, pretrained=training is None
+        )
+        if training is not None:
+            load_network(network, self.folder.network(training))
         return network.to("cuda" if torch.cuda.is_available() else "cpu")
 
     def export(self, path: Path, number: int | None = None) -> Result:
@@ -185,7 +234,7 @@ class Pipeline:
             for frame_id in evenly_spaced(self.frame_ids, VERIFIED_FRAMES)
         ]
         path.parent.mkdir(parents=True, exist_ok=True)
-        result = export_onnx(self.network(number).cpu(), metadata, path, frames)
+        result = export_onnx(self.network(f"round_{number}").cpu(), metadata, path, frames)
         cost = network_cost(self.settings.network, self.settings.cam, len(self.taxonomy.classes))
         return {"onnx": str(path), "onnx_digest": result.digest, "onnx_agreement": result.agreement, **asdict(cost)}
 
@@ -236,15 +285,13 @@ class Pipeline:
                 self.settings, self.out / "features", self.frame_ids, self.pixels, self.taxonomy, folder / "graph.npz"
             )
         elif self.settings.iterations.loop == "paper":
+            network = self.network(f"round_{number - 1}")
             load = self.regions if self.settings.pseudo_labels.method == "propagation" else self.features
-            return labels_by_prediction(self.network(number - 1), self.train_set, load, self.frame_ids, self.settings)
+            return labels_by_prediction(network, self.train_set, load, self.frame_ids, self.settings)
         else:
+            network = self.network(f"round_{number - 1}")
             trained = TrainedRegions(
-                self.network(number - 1),
-                self.train_set,
-                self.out / "features",
-                folder / "trained",
-                self.settings.iterations,
+                network, self.train_set, self.out / "features", folder / "trained", self.settings.iterations
             )
             trained.write(list(dict.fromkeys([*self.frame_ids, *self.pixels.frame_ids])))
             scoring = score_regions(self.settings, trained.load, self.frame_ids, self.pixels, self.taxonomy)
@@ -259,47 +306,61 @@ class Pipeline:
             confidence = np.asarray(Image.open(self.folder.confidence(number, frame_id)))
         return Sample(self.train_set.frame(frame_id), self.pseudo_labels(number, frame_id), confidence)
 
-    def _train(self, number: int, folder: Path) -> Result:
-        """Train on a round's pseudo labels, from the round before where that is asked."""
-        network = self.network(number - 1 if number and self.settings.iterations.warm_start else None)
+    def _truth(self, frame_id: str) -> Sample:
+        return Sample(self.train_set.frame(frame_id), self.train_set.labels(frame_id))
+
+    def _train(self, training: str, folder: Path) -> Result:
+        network, losses = self._fit(training, folder)
+        save_network(network, self.folder.network(training))
+        means = {update: float(losses[update : update + 10].mean()) for update in range(0, len(losses), 10)}
+        self.tracker.curve("train/loss", means)
+        return {"updates": len(losses), "loss": float(losses[-10:].mean())}
+
+    def _fit(self, training: str, folder: Path) -> tuple[DeepLab, NDArray[np.float32]]:
+        """Train on a round's pseudo labels, from the round before where that is asked, or the twin on the truth."""
+        settings, iterations = self.settings.training, self.settings.iterations
+        if training == TWIN:
+            number, before, load = 0, None, self._truth
+            rounds = iterations.rounds if iterations.warm_start else 1
+            settings = settings.model_copy(update={"updates": rounds * settings.updates})
+        else:
+            number = int(training.removeprefix("round_"))
+            before = f"round_{number - 1}" if number and iterations.warm_start else None
+            load = partial(self._sample, number)
+        network = self.network(before)
         losses = train(
             network,
-            partial(self._sample, number),
+            load,
             self.frame_ids,
-            self.settings.training,
+            settings,
             seed=self.settings.seed,
             round_number=number,
             checkpoint=folder / "checkpoint.safetensors",
             resume=True,
         )
-        save_network(network, self.folder.network(number))
-        means = {update: float(losses[update : update + 10].mean()) for update in range(0, len(losses), 10)}
-        self.tracker.curve("train/loss", means)
-        return {"updates": len(losses), "loss": float(losses[-10:].mean())}
+        return network, losses
 
-    def _evaluate(self, number: int, folder: Path) -> Result:
-        network = self.network(number)
-        size = self.settings.network.input_size
+    def _evaluate(self, training: str, step: int, folder: Path) -> Result:
+        network, size = self.network(training), self.settings.network.input_size
         evaluation = Evaluation(self.taxonomy)
         if self.evaluation_set.has_labels:
             for frame_id in tqdm(
-                self.evaluation_set.frame_ids, desc=f"round {number}: evaluation", unit="frame", disable=None
+                self.evaluation_set.frame_ids, desc=f"{training}: evaluation", unit="frame", disable=None
             ):
                 prediction = predict(network, self.evaluation_set.frame(frame_id), size)
                 evaluation.update(self.evaluation_set.labels(frame_id), *prediction)
             self.tracker.figure(write_confusion(evaluation.confusion, folder), "confusion")
         for frame_id in evenly_spaced(self.frame_ids, FIGURES):
             frame = self.train_set.frame(frame_id)
-            masks = {
-                "pseudo label": self.pseudo_labels(number, frame_id),
-                "prediction": predict(network, frame, size).class_ids,
-            }
+            masks = {"prediction": predict(network, frame, size).class_ids}
+            if training != TWIN:
+                masks = {"pseudo label": self.pseudo_labels(step, frame_id)} | masks
             if self.train_set.has_labels:
                 masks["truth"] = self.train_set.labels(frame_id)
             picture = panel(frame, masks, self.taxonomy, frame_id)
             save_png(picture, folder / f"{frame_id}.png")
             self.tracker.figure(picture, frame_id)
-        return self._log(evaluation.network_metrics(), number)
+        return self._log(evaluation.network_metrics(TWIN if training == TWIN else "val"), step)
 
     def _export(self, folder: Path) -> Result:
         result = self.export(folder / self.settings.name / "1" / "model.onnx")

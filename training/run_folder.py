@@ -6,6 +6,7 @@ features/ID.npz              the training frames' RegionFeatures, or EmbeddedReg
 round_0/pseudo_labels/graph.npz   the solved graph (`propagation` only)
 round_N/pseudo_labels/ID.png, round_N/pseudo_labels/confidence/ID.png, round_N/network/, round_N/evaluation/
 round_N/pseudo_labels/trained/ID.npy   what the network of the round before adds to the embedding (loop `best`)
+twin/network/, twin/evaluation/   the same network trained on the true labels
 model_store/NAME/1/model.onnx
 <stage>/done.json            the stage is complete; holds its result
 """
@@ -119,9 +120,9 @@ class RunFolder:
         """Where it lies what a training frame's pseudo labels of a round are sure of."""
         return self.path / f"round_{number}" / "pseudo_labels" / "confidence" / f"{frame_id}.png"
 
-    def network(self, number: int) -> Path:
-        """Where the weights that a round ended with lie."""
-        return self.path / f"round_{number}" / "network" / "network.safetensors"
+    def network(self, training: str) -> Path:
+        """Where the weights that a training, `round_<N>` or `twin`, ended with lie."""
+        return self.path / training / "network" / "network.safetensors"
 
 
 def file_digests(settings: Settings) -> dict[str, str]:
