@@ -94,14 +94,13 @@ class Pipeline:
         else:
             LayerPasses(load_classifier(settings.cam), settings.embedding)
         distributed.join()
-        if distributed.number():
-            distributed.wait()  # until the first process has claimed the folder
-        self.folder = RunFolder(
-            out, settings, self.pixels, self.train_set.digest, resume=resume or distributed.number() > 0
-        )
-        if not distributed.number():
-            distributed.wait()
+        assisting = distributed.number() > 0
+        if assisting:
+            distributed.wait()  # until the first process has claimed the folder and opened its database
+        self.folder = RunFolder(out, settings, self.pixels, self.train_set.digest, resume=resume or assisting)
         self.tracker = Tracker(self.folder.state.tracking_uri, settings.tracking.experiment)
+        if not assisting:
+            distributed.wait()
 
     def run(self, *, twin: bool = False) -> Result:
         """Run what is not complete yet; return the report, which is also `report.json` in the folder.

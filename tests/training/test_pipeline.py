@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -36,7 +37,8 @@ def overrides(tiny_streets):
 
 
 def make_pipeline(overrides, out, resume=False):
-    return Pipeline(load_settings("streets", overrides), out, resume=resume, warn=pytest.fail)
+    settings = load_settings("streets", overrides) if isinstance(overrides, list) else overrides
+    return Pipeline(settings, out, resume=resume, warn=pytest.fail)
 
 
 @pytest.fixture(scope="module")
@@ -108,6 +110,39 @@ def test_mlflow_holds_a_parent_run_and_one_nested_run_per_stage(finished):
     assert set(stages) == {"features", "bounds", "model_store"} | rounds
     figures = client.list_artifacts(stages["round_1/evaluation"].info.run_id, "figures")
     assert len(figures) == 5 and "figures/confusion.png" in [file.path for file in figures]
+
+
+def test_the_twin_learns_the_truth_with_as_many_updates(finished, tmp_path):
+    _, report, out = finished
+    assert report["twin_miou_class"] is None
+    copy = shutil.copytree(out, tmp_path / "run")
+    again = make_pipeline(finished[0].settings, copy, resume=True).run(twin=True)
+    done = json.loads((copy / "twin" / "network" / "done.json").read_text())
+    assert done["updates"] == 2 * 6
+    assert 0 < again["twin_miou_class"] < 1 and again["miou_class"] == report["miou_class"]
+    metrics = mlflow.MlflowClient(again["mlflow_uri"]).get_run(again["mlflow_run_id"]).data.metrics
+    assert metrics["twin/miou_class"] == again["twin_miou_class"]
+
+
+def test_what_labels_are_sure_of_is_kept(finished):
+    pipeline, _, _ = finished
+    for number in (0, 1):
+        for frame_id in pipeline.frame_ids:
+            sure = np.asarray(Image.open(pipeline.folder.confidence(number, frame_id)))
+            assert sure.shape == SIZE and np.array_equal(sure == 0, pipeline.pseudo_labels(number, frame_id) == 255)
+
+
+@pytest.mark.slow
+def test_two_processes_train_what_one_does(finished, overrides, tmp_path):
+    _, report, _ = finished
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m"]
+    options = [text for override in overrides for text in ("--set", override)]
+    command = [*torchrun, "training.cli", "train", "streets", "--out", str(tmp_path / "run"), "--json", *options]
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr
+    (answer,) = result.stdout.splitlines()
+    assert json.loads(answer)["pseudo_miou"][0] == report["pseudo_miou"][0]
+    assert json.loads(answer)["miou_class"] == pytest.approx(report["miou_class"], abs=0.02)
 
 
 def test_the_exported_file_is_the_one_in_mlflow_and_describes_itself(finished, tmp_path):
