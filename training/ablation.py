@@ -6,9 +6,7 @@ Features are made once for all rows that share them.
 """
 
 import csv
-import hashlib
 import io
-import json
 import re
 import uuid
 from collections.abc import Callable, Sequence
@@ -33,7 +31,7 @@ from training.features.extraction import extract_features
 from training.features.regions import RegionFeatures
 from training.pipeline import Pipeline
 from training.pseudo_labels.scoring import score_frames
-from training.run_folder import file_digests
+from training.run_folder import digest_of, file_digests
 from training.settings import Settings
 from training.tracking import Tracker, tracking_uri
 
@@ -229,7 +227,7 @@ class _Bench:
         dataset = settings.dataset.model_copy(update={"limit": len(self._frame_ids)})
         settings = settings.model_copy(update={"iterations": iterations, "dataset": dataset})
         asked = settings.model_dump(mode="json") | {"pixels": self._pixels[0].digest(), "files": file_digests(settings)}
-        out = self._out / "runs" / f"{re.sub('[^a-z0-9]+', '-', row.name.lower()).strip('-')}-{_digest(asked)}"
+        out = self._out / "runs" / f"{re.sub('[^a-z0-9]+', '-', row.name.lower()).strip('-')}-{digest_of(asked)}"
         pipeline = Pipeline(settings, out, resume=True, warn=self._warn)
         for made in self._features(settings).glob("*.npz"):
             here = out / "features" / made.name
@@ -250,7 +248,7 @@ class _Bench:
         annotated = [frame_id for pixels in self._pixels for frame_id in pixels.frame_ids]
         frame_ids = list(dict.fromkeys([*self._frame_ids, *annotated]))
         asked |= {"frames": frame_ids, "files": file_digests(settings)}
-        folder = self._out / "features" / _digest(asked)
+        folder = self._out / "features" / digest_of(asked)
         extract_features(settings, frame_ids, folder)
         return folder
 
@@ -322,10 +320,6 @@ def _figures(row: Row) -> tuple[float, ...]:
 
 def _percent(fraction: float | None) -> str:
     return "-" if fraction is None else f"{100 * fraction:.1f}"
-
-
-def _digest(asked: Any) -> str:
-    return hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()[:12]
 
 
 def _propagates(settings: Settings) -> bool:

@@ -114,9 +114,10 @@ def evaluate(dataset: str, split: str, overrides: tuple[str, ...], as_json: bool
     "--table",
     "tables",
     multiple=True,
-    type=click.Choice(["features", "refinement", "presets", "saliency", "propagation"]),
-    help="The paper's tables 2 and 3, the presets, saliency, or the ideas of `best`; may be repeated. [default: the "
-    "first three]",
+    type=click.Choice(["features", "refinement", "presets", "saliency", "propagation", "iterations"]),
+    help="The paper's tables 2 and 3, the presets, saliency, the ideas of `best`; may be repeated. Or the paper's "
+    "table 4 with the trainer's options, by itself: hours, and it goes on where it was stopped. [default: the first "
+    "three]",
 )
 @click.option(
     "--limit", type=click.IntRange(min=1), help="Label this many training frames, evenly spaced. [default: all]"
@@ -124,6 +125,11 @@ def evaluate(dataset: str, split: str, overrides: tuple[str, ...], as_json: bool
 @click.option("--pixels", "pixel_files", multiple=True, metavar="FILE", help="Another pixel file to average over.")
 @click.option("--train", is_flag=True, help="Train once on each row's labels, too, and score the evaluation split.")
 @click.option("--out", type=click.Path(path_type=Path, file_okay=False), help="[default: runs/NAME-ablation]")
+@click.option(
+    "--results",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Where `iterations` keeps the figures of each run, and looks for them. [default: results/NAME]",
+)
 @set_option
 @json_option
 def ablate(
@@ -133,17 +139,28 @@ def ablate(
     pixel_files: tuple[str, ...],
     train: bool,
     out: Path | None,
+    results: Path | None,
     overrides: tuple[str, ...],
     as_json: bool,
 ) -> None:
-    """Say what each part of the method is worth to the pseudo labels of CONFIG's training split."""
+    """Say what each part of the method is worth to CONFIG's pseudo labels, and each round to its network."""
     from training.configuration import load_settings
 
     settings = load_settings(config, overrides)
+    folder = out or Path("runs") / f"{settings.name}-ablation"
+    if "iterations" in tables:
+        if tables != ("iterations",) or limit or pixel_files or train:
+            raise InputError("--table iterations: takes no other table, --limit, --pixels or --train beside it")
+        from training import iterations
+
+        found = iterations.run_iterations(
+            config, overrides, folder, results or Path("results") / settings.name, warn=_warn
+        )
+        _print(iterations.as_json(found), as_json, [iterations.markdown(found), f"also in {folder}"])
+        return
     from training.ablation import markdown, run_ablation
 
     tables = tables or ("features", "refinement", "presets")
-    folder = out or Path("runs") / f"{settings.name}-ablation"
     rows = run_ablation(
         config, overrides, tables, folder, limit=limit, pixel_files=pixel_files, train=train, warn=_warn
     )

@@ -136,6 +136,11 @@ def file_digests(settings: Settings) -> dict[str, str]:
     return {setting: hashlib.sha256(file.read_bytes()).hexdigest() for setting, file in files.items() if file.is_file()}
 
 
+def digest_of(content: Result) -> str:
+    """Return twelve hexadecimal digits that stand for what can be written as JSON."""
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:12]
+
+
 def write_json(path: Path, content: Result) -> None:
     """Write a JSON file that appears whole or not at all."""
     with whole_file(path) as temporary:
