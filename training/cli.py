@@ -17,6 +17,7 @@ import click
 from serving import commands as serving_commands
 from serving.cli_support import CommandGroup, json_option
 from serving.errors import InputError
+from training.report_lines import demo_lines, percent, pipeline_lines
 
 set_option = click.option(
     "--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Override a setting, such as dataset.root=DIR."
@@ -60,7 +61,7 @@ def demo(out: Path, overrides: tuple[str, ...], resume: bool, as_json: bool) -> 
     from training.demo import run_demo
 
     report = run_demo(settings, out, resume=resume, warn=_warn)
-    _print(report, as_json, _pipeline_lines(report) + _demo_lines(report))
+    _print(report, as_json, pipeline_lines(report) + demo_lines(report))
 
 
 @main.command()
@@ -81,7 +82,7 @@ def train(config: str, out: Path | None, twin: bool, overrides: tuple[str, ...],
 
     report = Pipeline(settings, out or Path("runs") / settings.name, resume=resume, warn=_warn).run(twin=twin)
     if not int(os.environ.get("RANK", "0")):  # of torchrun's processes, one speaks
-        _print(report, as_json, _pipeline_lines(report))
+        _print(report, as_json, pipeline_lines(report))
 
 
 @main.command()
@@ -362,7 +363,7 @@ def fit(images: Path, masks: Path, out: Path, as_json: bool) -> None:
     model, report = fit_forest(parts, source=images.name, command=command)
     write_forest(model, out)
     report = {"forest": str(out), "bytes": out.stat().st_size, **report}
-    lines = [f"{name:<18} {_percent(value)}" for name, value in report["auc"].items()]
+    lines = [f"{name:<18} {percent(value)}" for name, value in report["auc"].items()]
     lines = [f"area under the ROC curve, % ({report['held_out_images']} held-out images)", *lines, ""]
     lines += [f"forest    {out} ({report['bytes']} bytes, {report['trees']} trees, {report['regions']} regions)"]
     _print(report, as_json, lines)
@@ -379,41 +380,6 @@ def _warn(message: str) -> None:
 
 def _print(report: dict[str, Any], as_json: bool, lines: Iterable[str]) -> None:
     click.echo(json.dumps(report) if as_json else "\n".join(lines))
-
-
-def _percent(fraction: float | None) -> str:
-    return "    -" if fraction is None else f"{100 * fraction:5.1f}"
-
-
-def _pipeline_lines(report: dict[str, Any]) -> list[str]:
-    """Lay out the results that a person compares, in percent."""
-    rows = [("floor: the bands alone", report["floor_miou"], None)]
-    for number, (pseudo, miou, category) in enumerate(
-        zip(report["pseudo_miou"], report["miou_class"], report["miou_category"], strict=True)
-    ):
-        rows.append((f"round {number}: pseudo labels (training split)", pseudo, None))
-        rows.append((f"round {number}: network", miou, category))
-    if report["twin_miou_class"] is not None:
-        rows.append(("twin: the network on true labels", report["twin_miou_class"], report["twin_miou_category"]))
-    rows.append(("ceiling: best label of each superpixel", report["ceiling_miou"], None))
-    table = [f"{'mean IoU, %':<44} class  category"]
-    table += [f"{name:<44} {_percent(miou)}     {_percent(category)}" for name, miou, category in rows]
-    return [
-        *table,
-        "",
-        f"model     {report['onnx']}",
-        f"pictures  training frames in {report['out']}/round_{len(report['miou_class']) - 1}/evaluation",
-        f"MLflow    {Path(sys.executable).with_name('mlflow')} ui --backend-store-uri {report['mlflow_uri']}",
-        f"          run {report['mlflow_run_id']}",
-    ]
-
-
-def _demo_lines(report: dict[str, Any]) -> list[str]:
-    return [
-        f"served    {report['frames_served']} frames; {100 * report['mask_agreement']:.2f} % of the pixels are as the "
-        f"model answers directly; see {report['pictures']}",
-        f"seconds   {report['seconds']:.0f}",
-    ]
 
 
 if __name__ == "__main__":
