@@ -20,12 +20,16 @@ if TYPE_CHECKING:
     from serving.segment_files import Result
 
 DEFAULT_ADDRESS = "127.0.0.1:50051"
+SHIPPED_MODEL = Path("model_store", "camvid", "1", "model.onnx")
+"""In the repository, which is where this package lies unless it was installed from a wheel."""
 PATIENCE = 5.0
 """Seconds that `segment` waits for a server that may be starting."""
 
 
 @click.command()
-@click.option("--model", "model_path", required=True, type=click.Path(path_type=Path), help="The exported ONNX file.")
+@click.option(
+    "--model", "model_path", type=click.Path(path_type=Path), help="The exported ONNX file. [default: the shipped one]"
+)
 @click.option(
     "--address", default=DEFAULT_ADDRESS, show_default=True, help="HOST:PORT to listen at; loopback by default."
 )
@@ -40,7 +44,7 @@ PATIENCE = 5.0
 @click.option("--grace", type=click.FloatRange(min=0), default=10.0, show_default=True, help="Seconds to drain.")
 @json_option
 def serve(
-    model_path: Path,
+    model_path: Path | None,
     address: str,
     name: str | None,
     device: Any,
@@ -51,7 +55,7 @@ def serve(
 ) -> None:
     """Serve an ONNX model over gRPC until SIGTERM or SIGINT, then drain and exit 0.
 
-    When ready, one line on standard output says where; with port 0, which port it is.
+    The shipped model, CamVid's 11 classes, lies in the repository's model_store. When ready, one line on standard output says where; with port 0, which port it is.
     """
     import logging
     import signal
@@ -67,7 +71,7 @@ def serve(
         checked = Limits.model_validate({key: value for key, value in limits.items() if value is not None})
     except ValidationError as error:
         raise InputError(error.errors()[0]["msg"]) from error
-    model = Model.load(model_path, name=name, device=device, threads=threads)
+    model = Model.load(model_path or _shipped_model(), name=name, device=device, threads=threads)
     stop = threading.Event()
 
     def on_signal(number: int, _: object) -> None:
@@ -149,6 +153,13 @@ def _plan(client: "Client", source: Path, out: Path) -> tuple[int, Iterator["Res
         return files.count_frames(source), files.segment_video(client, source, out)
     images = files.find_images(source, out)
     return len(images), files.segment_images(client, images, out)
+
+
+def _shipped_model() -> Path:
+    for folder in (Path(__file__).resolve().parents[1], Path.cwd()):
+        if (folder / SHIPPED_MODEL).is_file():
+            return folder / SHIPPED_MODEL
+    raise InputError(f"--model: none is given, and {SHIPPED_MODEL} is not here; give an ONNX file of `onepixel train`")
 
 
 COMMANDS = (serve, segment)

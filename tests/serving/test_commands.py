@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -15,6 +16,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 
+from serving import commands
 from serving.__main__ import main
 from serving.client import Client
 from serving.frames import Pixels, decode_image, encode_jpeg, encode_png
@@ -39,6 +41,18 @@ def process(model_path: Path) -> Iterator[tuple[subprocess.Popen[str], dict[str,
         assert process.stdout is not None
         yield process, json.loads(process.stdout.readline())
         process.kill()
+
+
+def test_serve_takes_the_shipped_model_where_none_is_given(
+    tmp_path: Path, model_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(commands, "__file__", str(tmp_path / "serving" / "commands.py"))
+    monkeypatch.chdir(tmp_path)
+    result = run("serve", "--address", "127.0.0.1:0")
+    assert result.exit_code == 2 and "--model: none is given, and model_store" in result.output
+    (tmp_path / commands.SHIPPED_MODEL).parent.mkdir(parents=True)
+    shutil.copy(model_path, tmp_path / commands.SHIPPED_MODEL)
+    assert commands._shipped_model() == tmp_path / commands.SHIPPED_MODEL
 
 
 def test_serve_says_where_and_segment_finds_it(
