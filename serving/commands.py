@@ -55,7 +55,8 @@ def serve(
 ) -> None:
     """Serve an ONNX model over gRPC until SIGTERM or SIGINT, then drain and exit 0.
 
-    The shipped model, CamVid's 11 classes, lies in the repository's model_store. When ready, one line on standard output says where; with port 0, which port it is.
+    The shipped model, CamVid's 11 classes, lies in the repository's model_store. When ready, one line on standard
+    output says where; with port 0, which port it is.
     """
     import logging
     import signal

@@ -69,7 +69,7 @@ class Tracker:
         """Open the nested run of a stage; one that an interrupted pipeline left, with its model, is deleted first."""
         parent = _active_run().info.run_id
         earlier: list[Run] = mlflow.search_runs(
-            filter_string=f"tags.`{STAGE_TAG}` = '{name}' AND tags.mlflow.parentRunId = '{parent}'",
+            filter_string=f"tags.`{STAGE_TAG}` = \"{name}\" AND tags.mlflow.parentRunId = '{parent}'",
             output_format="list",
         )
         for run in earlier:
