@@ -35,9 +35,9 @@ from training.features.extraction import extract_features
 from training.features.regions import RegionFeatures
 from training.features.saliency.views import open_saliency
 from training.features.superpixels import superpixels
-from training.features.trained import TrainedRegions
-from training.pseudo_labels.rounds import FrameLabels, labels_by_prediction, labels_by_scores
-from training.pseudo_labels.scoring import score_frames, score_regions
+from training.pseudo_labels.propagation import Propagation
+from training.pseudo_labels.rounds import FrameLabels, labels_by_prediction, labels_by_scores, scores_with_prediction
+from training.pseudo_labels.scoring import score_frames
 from training.run_folder import Result, RunFolder, write_json
 from training.segmentation import distributed
 from training.segmentation.batches import Sample
@@ -279,21 +279,21 @@ class Pipeline:
 
     def _labels(self, number: int, folder: Path) -> Iterator[FrameLabels]:
         """Decide a round's labels: from the pixels, or from what the network of the round before makes of them."""
-        if not number:
-            scoring = score_frames(
-                self.settings, self.out / "features", self.frame_ids, self.pixels, self.taxonomy, folder / "graph.npz"
-            )
-        elif self.settings.iterations.loop == "paper":
+        propagates = self.settings.pseudo_labels.method == "propagation"
+        if number and self.settings.iterations.loop == "paper":
+            load = self.regions if propagates else self.features
             network = self.network(f"round_{number - 1}")
-            load = self.regions if self.settings.pseudo_labels.method == "propagation" else self.features
             return labels_by_prediction(network, self.train_set, load, self.frame_ids, self.settings)
-        else:
+        if number:
+            graph = Propagation.load(self.folder.graph, self.settings.propagation)
             network = self.network(f"round_{number - 1}")
-            trained = TrainedRegions(
-                network, self.train_set, self.out / "features", folder / "trained", self.settings.iterations
+            scoring = scores_with_prediction(
+                graph, network, self.train_set, self.regions, self.frame_ids, self.settings
             )
-            trained.write(list(dict.fromkeys([*self.frame_ids, *self.pixels.frame_ids])))
-            scoring = score_regions(self.settings, trained.load, self.frame_ids, self.pixels, self.taxonomy)
+        else:
+            scoring = score_frames(
+                self.settings, self.out / "features", self.frame_ids, self.pixels, self.taxonomy, self.folder.graph
+            )
         picture = score_histograms(scoring)
         save_png(picture, folder.parent / "score_histograms.png")
         self.tracker.figure(picture, "score_histograms")

@@ -5,7 +5,6 @@ state.json                   written last when a pipeline starts: a folder witho
 features/ID.npz              the training frames' RegionFeatures, or EmbeddedRegions with their basis.safetensors
 round_0/pseudo_labels/graph.npz   the solved graph (`propagation` only)
 round_N/pseudo_labels/ID.png, round_N/pseudo_labels/confidence/ID.png, round_N/network/, round_N/evaluation/
-round_N/pseudo_labels/trained/ID.npy   what the network of the round before adds to the embedding (loop `best`)
 twin/network/, twin/evaluation/   the same network trained on the true labels
 model_store/NAME/1/model.onnx
 <stage>/done.json            the stage is complete; holds its result
@@ -115,6 +114,11 @@ class RunFolder:
     def pseudo_labels(self, number: int, frame_id: str) -> Path:
         """Where a training frame's pseudo labels of a round lie."""
         return self.path / f"round_{number}" / "pseudo_labels" / f"{frame_id}.png"
+
+    @property
+    def graph(self) -> Path:
+        """Where the solved graph lies (`propagation` only)."""
+        return self.path / "round_0" / "pseudo_labels" / "graph.npz"
 
     def confidence(self, number: int, frame_id: str) -> Path:
         """Where it lies what a training frame's pseudo labels of a round are sure of."""

@@ -139,11 +139,6 @@ class EmbeddingSettings(_Frozen):
     basis_frames: Annotated[int, Field(ge=1)] = 32
     """Frames, evenly spaced over the split, from which the components are found."""
 
-    @property
-    def block_weights(self) -> list[float]:
-        """How loud each layer of each pass is, and the position."""
-        return [weight for one in self.passes for weight in one.weights] + [self.position_weight]
-
 
 class SaliencySettings(_Frozen):
     """Saliency, by which superpixels of one frame are compared (paper, section 4.1 and eq 3)."""
@@ -272,21 +267,17 @@ class IterationSettings(_Frozen):
     rounds: Annotated[int, Field(ge=1)] = 2
     """Trainings in all: the first one on the pixels' pseudo labels, then the iterations."""
     loop: Literal["paper", "best"] = "best"
-    """Where the labels of a later round come from. `paper`: from the network's prediction, by eq (6). `best`: from the
-    annotated pixels again, over a graph of regions that the network's features describe as well (`propagation` only).
-    """
+    """Where the labels of a later round come from. `paper`: from the network's prediction alone, by eq (6). `best`:
+    from the graph's scores of the annotated pixels, to which the prediction is added (`propagation` only)."""
+    prediction_weight: Annotated[float, Field(gt=0)] = 0.05
+    """What the logarithm of a class's mean probability in a superpixel weighs beside the graph's score, which is in
+    deviations of all scores (`best` only)."""
     refine: bool = True
     """Whether the context and the bands refine eq (6) (`paper` only; without it, the paper's "without refinement")."""
     threshold: Fraction = 0.5
     """A superpixel whose refined share, eq (6), is below this is ignored (`paper` only)."""
     warm_start: bool = True
     """Whether a later round trains on from the network of the one before, or from the first weights."""
-    pass_height: Annotated[int, Field(ge=33)] = 353
-    """Height, 32 k + 1, at which the network's features are read (`best` only)."""
-    dimensions: Annotated[int, Field(ge=1)] = 64
-    """Principal components that are kept of them (`best` only)."""
-    weight: Annotated[float, Field(gt=0)] = 1.0
-    """How loud they are, the class activation network's embedding being 1 (`best` only)."""
 
 
 class TrainerSettings(_Frozen):
@@ -393,7 +384,7 @@ class Settings(_Frozen):
     def _fits(self) -> "Settings":
         if self.iterations.loop == "best" and self.pseudo_labels.method != "propagation":
             raise ValueError(
-                "iterations.loop 'best' spreads labels over a graph, pseudo_labels.method is "
+                "iterations.loop 'best' needs a graph's scores, pseudo_labels.method is "
                 f"'{self.pseudo_labels.method}'; give iterations.loop=paper"
             )
         return self

@@ -122,40 +122,34 @@ class EmbeddingBasis:
     """[B, D]."""
 
     @classmethod
-    def fit(
-        cls,
-        samples: Sequence[Sequence[NDArray[np.float32]]],
-        weights: Sequence[float],
-        layer_dimensions: int,
-        dimensions: int,
-    ) -> "EmbeddingBasis":
+    def fit(cls, samples: Sequence[Sequence[NDArray[np.float32]]], settings: EmbeddingSettings) -> "EmbeddingBasis":
         """Fit the map on the blocks of a few frames.
 
-        Channels are divided by their deviation; a block is reduced to its principal components and scaled to unit mean
-        energy times its weight; the principal components of all blocks together are the embedding.
+        Channels are divided by their deviation; a layer is reduced to its `settings.layer_dimensions` principal
+        components and scaled to unit mean energy times its weight; the `settings.dimensions` principal components of
+        all blocks together are the embedding.
 
         Parameters
         ----------
         samples
-            The blocks of each frame, float32 [K, B] each, as `LayerPasses.describe` returns them.
-        weights
-            How loud each block is.
-        layer_dimensions, dimensions
-            Most principal components that are kept of a block, and of all.
+            For each frame what `LayerPasses.describe` returned.
+        settings
+            Weights and dimensions.
         """
+        weights = [weight for one in settings.passes for weight in one.weights] + [settings.position_weight]
         blocks = [np.concatenate(block).astype(np.float64) for block in zip(*samples, strict=True)]
         centre = np.concatenate([block.mean(axis=0) for block in blocks])
         maps = []
         for block, weight in zip(blocks, weights, strict=True):
             scale = 1 / np.maximum(block.std(axis=0), 1e-9)
             standard = (block - block.mean(axis=0)) * scale
-            axes = _principal_axes(standard, layer_dimensions)
+            axes = _principal_axes(standard, settings.layer_dimensions)
             energy = np.square(standard @ axes).sum(axis=1).mean()
             maps.append(scale[:, None] * axes * (weight / np.sqrt(max(energy, 1e-12))))
         joined = np.concatenate(
             [(block - block.mean(axis=0)) @ map_ for block, map_ in zip(blocks, maps, strict=True)], axis=1
         )
-        axes = _principal_axes(joined, dimensions)
+        axes = _principal_axes(joined, settings.dimensions)
         parts = np.split(axes, np.cumsum([map_.shape[1] for map_ in maps])[:-1])
         directions = np.concatenate([map_ @ part for map_, part in zip(maps, parts, strict=True)])
         return cls(centre.astype(np.float32), directions.astype(np.float32))

@@ -90,9 +90,7 @@ def _fit_basis(settings: Settings, frame_ids: Sequence[str], path: Path) -> None
         frame = dataset.frame(frame_id)
         labels = superpixels(frame, settings.superpixels)
         samples.append(passes.describe(frame, labels, int(labels.max()) + 1))
-    asked = settings.embedding
-    basis = EmbeddingBasis.fit(samples, asked.block_weights, asked.layer_dimensions, asked.dimensions)
-    basis.save(path)
+    EmbeddingBasis.fit(samples, settings.embedding).save(path)
 
 
 def use_one_thread() -> None:

@@ -74,6 +74,13 @@ def best_of(
     return np.where(reached, classes[best], IGNORED).astype(np.uint8)
 
 
+def region_means(values: NDArray[np.float32], labels: NDArray[np.int32]) -> NDArray[np.float32]:
+    """Return the mean of maps float32 [C, H, W] over each superpixel of labels int32 [H, W], 0..K-1: float32 [K, C]."""
+    area = np.bincount(labels.ravel())
+    sums = [np.bincount(labels.ravel(), one.ravel(), minlength=len(area)) for one in values]
+    return (np.stack(sums, axis=1) / area[:, None]).astype(np.float32)
+
+
 def region_shares(prediction: NDArray[np.uint8], labels: NDArray[np.int32], classes: int) -> NDArray[np.float32]:
     """Return SM of eq (6): the share of each superpixel's pixels that the network predicts as each class.
 

@@ -119,22 +119,10 @@ def score_frames(
     def load_regions(frame_id: str) -> EmbeddedRegions:
         return EmbeddedRegions.load(features / f"{frame_id}.npz")
 
-    return score_regions(settings, load_regions, frame_ids, pixels, taxonomy, graph)
-
-
-def score_regions(
-    settings: Settings,
-    load: LoadRegions,
-    frame_ids: Sequence[str],
-    pixels: PixelFile,
-    taxonomy: Taxonomy,
-    graph: Path | None = None,
-) -> Scoring:
-    """Score the frames by propagation; parameters as of `score_frames`, `load` reads a frame's regions."""
-    solved = solve_graph(frame_ids, load, pixels, taxonomy, settings)
+    solved = solve_graph(frame_ids, load_regions, pixels, taxonomy, settings)
     if graph is not None:
         solved.save(graph)
-    return score_by_propagation(frame_ids, load, solved, taxonomy, settings.pseudo_labels)
+    return score_by_propagation(frame_ids, load_regions, solved, taxonomy, labels)
 
 
 def score_by_similarity(

@@ -118,6 +118,13 @@ def predict(
     return Prediction(resize_mask(class_ids, height, width), resize_mask(confidence, height, width))
 
 
+def class_probabilities(network: DeepLab, frame: NDArray[np.uint8], input_size: tuple[int, int]) -> NDArray[np.float32]:
+    """Return the probability of each class at each pixel of a frame uint8 [H, W, 3], float32 [C, H, W]."""
+    with torch.inference_mode():
+        resized = np.array(resize_frame(frame, *input_size))
+        return _probabilities(network, resized, (frame.shape[0], frame.shape[1])).cpu().numpy()
+
+
 def _averaged(
     network: DeepLab, frame: NDArray[np.uint8], input_size: tuple[int, int], settings: PredictionSettings
 ) -> Prediction:

@@ -35,10 +35,6 @@ def frame_and_labels():
     return frame, labels
 
 
-def fit(samples, asked):
-    return EmbeddingBasis.fit(samples, asked.block_weights, asked.layer_dimensions, asked.dimensions)
-
-
 def test_sides_of_a_pass_are_32_k_plus_1_in_the_frames_shape():
     assert pass_size(360, 480, 353) == (353, 481)
     assert pass_size(1024, 2048, 705) == (705, 1409)
@@ -65,7 +61,7 @@ def test_blocks_are_as_loud_as_their_weights():
     rng = np.random.default_rng(2)
     samples = [[rng.normal(size=(50, 6)) * scale for scale in (100, 1, 1e-3)] for _ in range(4)]
     samples = [[*blocks, rng.random((50, 2))] for blocks in samples]
-    basis = fit(samples, settings(dimensions=20, position_weight=0.7))
+    basis = EmbeddingBasis.fit(samples, settings(dimensions=20, position_weight=0.7))
     parts = np.split(basis.directions, np.cumsum([6, 6, 6]))
     blocks = [np.concatenate(block) for block in zip(*samples, strict=True)]
     energies = [
@@ -78,7 +74,7 @@ def test_blocks_are_as_loud_as_their_weights():
 def test_the_embedding_has_length_1_and_its_basis_survives_the_disk(tmp_path):
     rng = np.random.default_rng(3)
     samples = [[rng.normal(size=(30, 5)).astype(np.float32) for _ in range(3)] + [rng.random((30, 2))]]
-    basis = fit(samples, settings())
+    basis = EmbeddingBasis.fit(samples, settings())
     basis.save(tmp_path / "basis.npz")
     embedded = EmbeddingBasis.load(tmp_path / "basis.npz").embed(samples[0])
     assert embedded.shape == (30, 8)
@@ -89,7 +85,7 @@ def test_the_embedding_has_length_1_and_its_basis_survives_the_disk(tmp_path):
 def test_regions_survive_the_disk(classifier, tmp_path):
     frame, labels = frame_and_labels()
     passes = LayerPasses(classifier, settings())
-    basis = fit([passes.describe(frame, labels, 16)], settings())
+    basis = EmbeddingBasis.fit([passes.describe(frame, labels, 16)], settings())
     regions = embedded_regions(frame, passes, basis, SuperpixelSettings(method="felzenszwalb", minimum=60))
     regions.save(tmp_path / "regions.npz")
     loaded = EmbeddedRegions.load(tmp_path / "regions.npz")

@@ -115,9 +115,7 @@ def make_run(overrides, preset, folder):
         for frame_id in STREETS.frame_ids[:3]:
             labels = superpixels(STREETS.frame(frame_id), settings.superpixels)
             samples.append(passes.describe(STREETS.frame(frame_id), labels, int(labels.max()) + 1))
-        asked = settings.embedding
-        basis = EmbeddingBasis.fit(samples, asked.block_weights, asked.layer_dimensions, asked.dimensions)
-        basis.save(folder / "features" / BASIS)
+        EmbeddingBasis.fit(samples, settings.embedding).save(folder / "features" / BASIS)
     describe = describe_frames(settings, folder / "features" / BASIS)
     for frame_id in STREETS.frame_ids[:3]:
         describe(STREETS.frame(frame_id)).save(folder / "features" / f"{frame_id}.npz")
