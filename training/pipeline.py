@@ -41,10 +41,11 @@ from training.pseudo_labels.scoring import score_frames
 from training.run_folder import Result, RunFolder, write_json
 from training.segmentation import distributed
 from training.segmentation.batches import Sample
-from training.segmentation.checkpoints import load_network, save_network
+from training.segmentation.checkpoints import save_network
 from training.segmentation.networks import DeepLab, build_network
 from training.segmentation.networks.cost import network_cost
 from training.segmentation.prediction import predict
+from training.segmentation.trained import trained_network
 from training.segmentation.trainer import train
 from training.settings import Settings
 from training.tracking import Tracker
@@ -186,11 +187,9 @@ class Pipeline:
     def network(self, training: str | None = None) -> DeepLab:
         """Return the network as a training left it, or for None as it starts: with the classifier's weights."""
         settings, classes = self.settings, len(self.taxonomy.classes)
-        network = build_network(
-            settings.network, settings.cam, classes, seed=settings.seed, pretrained=training is None
-        )
         if training is not None:
-            load_network(network, self.folder.network(training))
+            return trained_network(self.folder.network(training), settings, classes)
+        network = build_network(settings.network, settings.cam, classes, seed=settings.seed)
         return network.to("cuda" if torch.cuda.is_available() else "cpu")
 
     def export(self, path: Path, number: int | None = None) -> Result:

@@ -16,7 +16,7 @@ from training.settings import Settings
 
 FREE_SETTINGS = {
     *("name", "seed", "workers", "pixels", "representation", "pseudo_labels", "propagation", "network", "training"),
-    *("tracking", "dataset.limit", "dataset.evaluation"),
+    *("iterations", "prediction", "tracking", "dataset.limit", "dataset.evaluation"),
 }
 """Settings, sections with all that is in them but for the method, on which a frame's features do not depend. (Those of
 `propagation` depend on the limit through their basis, which is taken with them.)"""

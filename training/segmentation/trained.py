@@ -3,12 +3,9 @@
 from pathlib import Path
 
 import torch
-from torchvision import models
 
-from serving.errors import InputError
-from training.features.cam import load_classifier
 from training.segmentation.checkpoints import load_network
-from training.segmentation.networks import DeepLab, DeepLabMobileNetV2
+from training.segmentation.networks import DeepLab, build_network
 from training.settings import Settings
 
 
@@ -34,16 +31,6 @@ def trained_network(path: Path, settings: Settings, classes: int) -> DeepLab:
     InputError
         If the file is missing, broken, or holds another network.
     """
-    cam = settings.cam
-    classifier = load_classifier(cam) if cam.weights == "embedded" else models.get_model(cam.network)
-    if not isinstance(classifier, models.MobileNetV2):
-        raise InputError(f"cam.network: the segmentation network is made from a mobilenet_v2, not a {cam.network}")
-    network = DeepLabMobileNetV2(
-        classifier,
-        classes,
-        output_stride=settings.network.output_stride,
-        aspp_rates=settings.network.aspp_rates,
-        seed=settings.seed,
-    )
+    network = build_network(settings.network, settings.cam, classes, seed=settings.seed, pretrained=False)
     load_network(network, path)
     return network.to("cuda" if torch.cuda.is_available() else "cpu")

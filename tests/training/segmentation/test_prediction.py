@@ -8,6 +8,8 @@ from torchvision.models import MobileNetV2
 from serving.frames import resize_frame, resize_mask
 from training.segmentation.batches import normalise
 from training.segmentation.networks import DeepLab, DeepLabMobileNetV2, resize_logits
+from training.segmentation.networks.base import rate_groups
+from training.segmentation.networks.heads import AtrousSpatialPyramid
 from training.segmentation.prediction import predict
 from training.settings import PredictionSettings
 
@@ -48,6 +50,11 @@ def test_another_size_is_resized_in_and_out(network):
     assert np.array_equal(answer.confidence, resize_mask(inner.confidence, 50, 60))
 
 
+class SmallNetwork(DeepLab):
+    def parameter_groups(self):
+        return rate_groups(self.parameters(), weights=1, others=1)
+
+
 def small_network(symmetric=False):
     """A network that sees little: a pixel's answer depends on frame pixels at most 11 away (`REACH`)."""
     with torch.random.fork_rng():
@@ -55,7 +62,7 @@ def small_network(symmetric=False):
         backbone = nn.Sequential(
             nn.Conv2d(3, 8, 3, stride=2, padding=1), nn.ReLU(), nn.Conv2d(8, 8, 3, stride=2, padding=1), nn.ReLU()
         )
-        network = DeepLab(backbone, channels=8, classes=3, output_stride=4, aspp_rates=(1,), seed=0)
+        network = SmallNetwork(backbone, AtrousSpatialPyramid(8, 3, (1,), 0), classes=3, output_stride=4)
     for parameter in network.head.parameters():
         parameter.data.mul_(300)
     if symmetric:
