@@ -45,7 +45,7 @@ class Line:
 LINES = (
     Line("one round", ("iterations.rounds=1",), twin=True),
     Line("best", ("iterations.loop=best", "iterations.rounds=4"), seeds=3),
-    Line("paper", ("iterations.loop=paper", "iterations.rounds=4"), seeds=3, twin=True),
+    Line("paper", ("iterations.loop=paper", "iterations.rounds=4"), seeds=3),
     Line("paper without refinement", ("iterations.loop=paper", "iterations.rounds=4", "iterations.refine=false")),
     Line("best, each round from the first weights", ("iterations.rounds=4", "iterations.warm_start=false")),
     Line("one round, averaged weights", ("iterations.rounds=1", "training.average=0.98")),
@@ -53,8 +53,9 @@ LINES = (
     Line("one round, ClassMix", ("iterations.rounds=1", "training.class_mix=0.5")),
     Line("one round, confidence weights", ("iterations.rounds=1", "training.confidence_weights=true")),
     Line("one round, larger crops", ("iterations.rounds=1", "training.crop=[321, 321]", "training.batch=2")),
-    Line("one round, a third of the updates", ("iterations.rounds=1", "training.updates=300"), twin=True),
     Line("one round, SGD", ("iterations.rounds=1", "training.optimizer=sgd")),
+    Line("one round, a third of the updates", ("iterations.rounds=1", "training.updates=300"), twin=True),
+    Line("one round, the updates of four", ("iterations.rounds=1", "training.updates=3600"), twin=True),
 )
 """The rounds of the paper's loop and of ours, then what each option of the trainer is worth to the first round."""
 
