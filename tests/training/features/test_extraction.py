@@ -9,6 +9,7 @@ import pytest
 from training.configuration import load_settings
 from training.features.extraction import BASIS, extract_features
 
+LIBRARIES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 FRAMES = [f"streets_train_{number:04d}" for number in range(3)]
 
 THREADS = """
@@ -26,7 +27,7 @@ print(json.dumps([before, threads()]))
 
 
 def test_a_worker_uses_one_thread_whatever_the_libraries_would_take():
-    environment = os.environ | dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "2")
+    environment = os.environ | dict.fromkeys(LIBRARIES, "2")
     done = subprocess.run([sys.executable, "-c", THREADS], env=environment, capture_output=True, text=True, check=True)
     before, after = json.loads(done.stdout)
     assert max(before) > 1
@@ -35,13 +36,16 @@ def test_a_worker_uses_one_thread_whatever_the_libraries_would_take():
 
 @pytest.fixture(scope="module", params=["paper", "best"])
 def extracted(request, tmp_path_factory):
-    """The same frames by one worker and by two."""
+    """The same frames by one worker, whose libraries would take one thread, and by two that would take two each."""
     folders = []
     for workers in (1, 2):
         folder = tmp_path_factory.mktemp(f"{workers}_workers")
         sizes = ["dataset.size=[64, 128]", "dataset.frames=3", "superpixels.count=60", "cam.slice_height=65"]
-        preset = f"pseudo_labels.preset={request.param}"
-        extract_features(load_settings("streets", [f"workers={workers}", preset, *sizes]), FRAMES, folder)
+        settings = load_settings("streets", [f"workers={workers}", f"pseudo_labels.preset={request.param}", *sizes])
+        with pytest.MonkeyPatch.context() as patch:
+            for library in LIBRARIES:
+                patch.setenv(library, str(workers))  # which the processes that are started see
+            extract_features(settings, FRAMES, folder)
         folders.append(folder)
     return folders
 
@@ -53,6 +57,8 @@ def test_every_frame_has_its_file_and_nothing_else_is_left(extracted):
 
 
 def test_one_and_two_workers_write_the_same_bits(extracted):
+    bases = [folder / BASIS for folder in extracted if (folder / BASIS).exists()]
+    assert len({path.read_bytes() for path in bases}) == bool(bases)
     for frame_id in FRAMES:
         one, two = (np.load(folder / f"{frame_id}.npz") for folder in extracted)
         assert set(one.files) == set(two.files)
