@@ -269,7 +269,7 @@ class IterationSettings(_Frozen):
     loop: Literal["paper", "best"] = "best"
     """Where the labels of a later round come from. `paper`: from the network's prediction alone, by eq (6). `best`:
     from the graph's scores of the annotated pixels, to which the prediction is added (`propagation` only)."""
-    prediction_weight: Annotated[float, Field(gt=0)] = 0.1
+    prediction_weight: Annotated[float, Field(gt=0)] = 0.05
     """What the logarithm of a class's mean probability in a superpixel weighs beside the graph's score, which is in
     deviations of all scores (`best` only)."""
     refine: bool = True
