@@ -7,7 +7,6 @@ Features are made once for all rows that share them.
 
 import csv
 import io
-import re
 import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -31,7 +30,7 @@ from training.features.extraction import extract_features
 from training.features.regions import RegionFeatures
 from training.pipeline import Pipeline
 from training.pseudo_labels.scoring import score_frames
-from training.run_folder import digest_of, file_digests
+from training.run_folder import digest_of, file_digests, slug
 from training.settings import Settings
 from training.tracking import Tracker, tracking_uri
 
@@ -227,7 +226,7 @@ class _Bench:
         dataset = settings.dataset.model_copy(update={"limit": len(self._frame_ids)})
         settings = settings.model_copy(update={"iterations": iterations, "dataset": dataset})
         asked = settings.model_dump(mode="json") | {"pixels": self._pixels[0].digest(), "files": file_digests(settings)}
-        out = self._out / "runs" / f"{re.sub('[^a-z0-9]+', '-', row.name.lower()).strip('-')}-{digest_of(asked)}"
+        out = self._out / "runs" / f"{slug(row.name)}-{digest_of(asked)}"
         pipeline = Pipeline(settings, out, resume=True, warn=self._warn)
         for made in self._features(settings).glob("*.npz"):
             here = out / "features" / made.name

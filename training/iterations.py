@@ -7,8 +7,6 @@ later ones alone.
 """
 
 import json
-import os
-import re
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -26,7 +24,8 @@ from training.configuration import load_settings
 from training.datasets import open_dataset
 from training.evaluation.figures import save_png
 from training.pipeline import Pipeline
-from training.run_folder import digest_of, write_json
+from training.run_folder import digest_of, file_digests, slug, write_json
+from training.segmentation import distributed
 from training.settings import Settings
 
 
@@ -52,12 +51,17 @@ LINES = (
     Line("one round, class balance", ("iterations.rounds=1", "training.class_balance=0.3")),
     Line("one round, ClassMix", ("iterations.rounds=1", "training.class_mix=0.5")),
     Line("one round, confidence weights", ("iterations.rounds=1", "training.confidence_weights=true")),
-    Line("one round, larger crops", ("iterations.rounds=1", "training.crop=[321, 321]", "training.batch=2")),
+    Line("one round, larger crops", ("iterations.rounds=1", "training.crop={larger}", "training.batch={half}")),
     Line("one round, SGD", ("iterations.rounds=1", "training.optimizer=sgd")),
-    Line("one round, a third of the updates", ("iterations.rounds=1", "training.updates=300"), twin=True),
-    Line("one round, the updates of four", ("iterations.rounds=1", "training.updates=3600"), twin=True),
+    Line("one round, a third of the updates", ("iterations.rounds=1", "training.updates={third}"), twin=True),
+    Line("one round, the updates of four", ("iterations.rounds=1", "training.updates={fourfold}"), twin=True),
 )
-"""The rounds of the paper's loop and of ours, then what each option of the trainer is worth to the first round."""
+"""The rounds of our loop and the paper's, then what each option of the trainer is worth to the first round. What stands
+in braces follows from the configuration: `larger` is 1.4 times the crop's sides, `half` of the batch, the updates."""
+TRAINING_ALONE = {"training", "iterations", "seed", "twin"}
+"""What features and the first round's labels do not depend on."""
+LATER_ALONE = {"iterations", "twin"}
+"""What the first round's network does not depend on."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,63 +72,71 @@ class IterationRow:
     name: str
     seed: int
     round: int
+    updates: int
+    """Of the optimiser so far."""
     pseudo_miou_class: float | None
     """Of the pseudo labels that it was trained on."""
     val_miou_class: float | None
     """Of the network after it, on the evaluation split."""
     val_miou_category: float | None
     twin_miou_class: float | None = None
-    """Of the twin with as many updates as the whole run, in the run's last row."""
+    """Of the twin with the same seed and as many updates, where one of the lines has trained it."""
 
 
 def run_iterations(
     config: str, overrides: Sequence[str], out: Path, results: Path, *, warn: Callable[[str], None]
 ) -> list[IterationRow]:
-    """Run the lines that have no result yet, write `iterations.md` and `.png`, and return the rows of all.
+    """Run the lines that have no result yet, and return the rows of all.
+
+    After each run `iterations.md` and `iterations.png` are written anew.
 
     Parameters
     ----------
     config, overrides
         As for `load_settings`; a line's own settings win.
     out
-        The folder for the runs.
+        The folder for the runs and the table.
     results
-        The folder for `<line>-<seed>.json`, which may be tracked: it holds figures alone.
+        The folder for `<line>-<seed>.json`, which may be tracked: it holds figures, and what they depend on.
     warn
         Takes warnings for a person.
 
     Raises
     ------
     InputError
-        If the evaluation split has no labels, or as of `Pipeline`.
+        If a split has no labels, a line's settings are impossible, several processes were started, or as of `Pipeline`.
     """
+    if distributed.processes() > 1:
+        raise InputError("--table iterations: runs one training after the other; start it without torchrun")
     base = load_settings(config, overrides)
-    if not open_dataset(base.dataset, base.dataset.evaluation).has_labels:
-        raise InputError(f"dataset.evaluation: split '{base.dataset.evaluation}' has no labels to score networks by")
-    rows = []
-    firsts: dict[str, Path] = {}
-    # All lines with one seed before any with a second one.
-    for turn in range(max(line.seeds for line in LINES)):
-        for line in (line for line in LINES if turn < line.seeds):
-            seed = base.seed + turn
-            settings = load_settings(config, [*overrides, *line.differences, f"seed={seed}"])
-            asked = _asked(settings, line.twin)
-            path = results / f"{_slug(line.name)}-{seed}.json"
-            run = out / "runs" / f"{_slug(line.name)}-{seed}"
-            alike = {key: value for key, value in asked.items() if key not in ("iterations", "twin")}
-            first = firsts.setdefault(digest_of(alike), run)
-            kept = json.loads(path.read_text()) if path.exists() else None
-            if kept is None or kept["digest"] != digest_of(asked):
-                for stage in ("features", "bounds", "round_0"):
-                    _link(first / stage, run / stage)
-                report = Pipeline(settings, run, resume=True, warn=warn).run(twin=line.twin)
-                kept = {"digest": digest_of(asked), "name": line.name, "seed": seed}
-                kept |= {key: report[key] for key in ("pseudo_miou", "miou_class", "miou_category", "twin_miou_class")}
-                write_json(path, kept)
-            rows += _rows(kept)
-    with whole_file(out / "iterations.md") as temporary:
-        temporary.write_text(markdown(rows), "utf-8")
-    save_png(figure(rows), out / "iterations.png")
+    digests = {}
+    for split in (base.dataset.train, base.dataset.evaluation):
+        dataset = open_dataset(base.dataset, split)
+        if not dataset.has_labels:
+            raise InputError(f"--table iterations: split '{split}' has no labels to train the twin on or score by")
+        digests[split] = dataset.digest()
+    turns = range(max(line.seeds for line in LINES))  # all lines with one seed before any with a second one
+    todo = [(line, base.seed + turn) for turn in turns for line in LINES if turn < line.seeds]
+    planned = [(line, _settings(config, overrides, base, line, seed)) for line, seed in todo]
+    known: list[dict[str, Any]] = []
+    runs: list[tuple[dict[str, Any], Path]] = []
+    for line, settings in planned:
+        asked = _asked(settings, line.twin, digests)
+        digest, name = digest_of(asked), f"{slug(line.name)}-{settings.seed}"
+        path, run = results / f"{name}.json", out / "runs" / f"{name}-{digest}"
+        kept = json.loads(path.read_text()) if path.exists() else {}
+        if kept.get("digest") != digest:
+            _take_over(runs, asked, run)
+            report = Pipeline(settings, run, resume=True, warn=warn).run(twin=line.twin)
+            kept = {"digest": digest, "name": line.name, "asked": asked}
+            kept |= {key: report[key] for key in ("pseudo_miou", "miou_class", "miou_category", "twin_miou_class")}
+            write_json(path, kept)
+        runs.append((asked, run))
+        known.append(kept)
+        rows = _rows(known)
+        with whole_file(out / "iterations.md") as temporary:
+            temporary.write_text(markdown(rows), "utf-8")
+        save_png(figure(rows), out / "iterations.png")
     return rows
 
 
@@ -165,52 +177,88 @@ def figure(rows: Sequence[IterationRow]) -> NDArray[np.uint8]:
     axes.set_xlabel("round")
     axes.set_ylabel("class mIoU on the evaluation split, %")
     axes.spines[["top", "right"]].set_visible(False)
-    axes.legend(frameon=False, fontsize=8)
+    if axes.lines:
+        axes.legend(frameon=False, fontsize=8)
     canvas.draw()
     return np.asarray(canvas.buffer_rgba())[..., :3].copy()
 
 
-def _rows(kept: dict[str, Any]) -> list[IterationRow]:
-    rounds = zip(kept["pseudo_miou"], kept["miou_class"], kept["miou_category"], strict=True)
-    rows = [
-        IterationRow(
-            name=kept["name"],
-            seed=kept["seed"],
-            round=number,
-            pseudo_miou_class=pseudo,
-            val_miou_class=miou,
-            val_miou_category=category,
-        )
-        for number, (pseudo, miou, category) in enumerate(rounds)
-    ]
-    rows[-1] = replace(rows[-1], twin_miou_class=kept["twin_miou_class"])
-    return rows
+def _settings(config: str, overrides: Sequence[str], base: Settings, line: Line, seed: int) -> Settings:
+    training = base.training
+    values = {
+        "larger": [round(1.4 * side) for side in training.crop],
+        "half": max(1, training.batch // 2),
+        "third": max(1, training.updates // 3),
+        "fourfold": 4 * training.updates,
+    }
+    differences = [difference.format(**values) for difference in line.differences]
+    return load_settings(config, [*overrides, *differences, f"seed={seed}"])
 
 
-def _asked(settings: Settings, twin: bool) -> dict[str, Any]:
-    """Return what a run's figures depend on, without the machine's paths."""
+def _asked(settings: Settings, twin: bool, digests: dict[str, str]) -> dict[str, Any]:
+    """Return what a run's figures depend on: settings and the content of files, without the machine's paths."""
     dataset = open_dataset(settings.dataset, settings.dataset.train)
     pixels = load_pixels(settings.pixels, dataset.taxonomy, settings.dataset.name)
-    asked = settings.model_dump(mode="json", exclude={"tracking", "workers", "pixels", "name"})
+    free = {"tracking", "workers", "pixels", "name", "prediction"}
+    asked = settings.model_dump(mode="json", exclude=free)
     asked["dataset"].pop("root")
-    for section in ("cam", "network"):
-        asked[section]["weights"] = Path(asked[section]["weights"] or "").name
-    return asked | {"pixels": pixels.digest(), "twin": twin}
+    asked["training"].pop("checkpoint_every")
+    files = file_digests(settings)
+    for setting in files:
+        section, key = setting.split(".")
+        asked[section].pop(key)
+    return asked | {"files": files, "frames": digests, "pixels": pixels.digest(), "twin": twin}
 
 
-def _link(source: Path, target: Path) -> None:
-    """Give a stage that another run has completed to this one; its files are replaced as a whole, never written to."""
-    if source == target or (not (source / "done.json").exists() and not list(source.glob("*/done.json"))):
-        return
-    for file in (path for path in source.rglob("*") if path.is_file()):
-        there = target / file.relative_to(source)
-        if not there.exists():
-            there.parent.mkdir(parents=True, exist_ok=True)
-            os.link(file, there)
+def _rows(known: Sequence[dict[str, Any]]) -> list[IterationRow]:
+    """Return a row for each round of each run, with the twin of as many updates."""
+    twins: dict[str, float] = {}
+    rows: list[tuple[str, IterationRow]] = []
+    for kept in known:
+        asked = kept["asked"]
+        each, warm = asked["training"]["updates"], asked["iterations"]["warm_start"]
+        figures = zip(kept["pseudo_miou"], kept["miou_class"], kept["miou_category"], strict=True)
+        for number, (pseudo, miou, category) in enumerate(figures):
+            updates = each * (number + 1 if warm else 1)
+            row = IterationRow(
+                name=kept["name"],
+                seed=asked["seed"],
+                round=number,
+                updates=updates,
+                pseudo_miou_class=pseudo,
+                val_miou_class=miou,
+                val_miou_category=category,
+            )
+            alike = _without(asked, LATER_ALONE) | {"training": asked["training"] | {"updates": updates}}
+            rows.append((digest_of(alike), row))
+        if kept["twin_miou_class"] is not None:
+            twins[rows[-1][0]] = kept["twin_miou_class"]
+    return [replace(row, twin_miou_class=twins.get(key)) for key, row in rows]
 
 
-def _slug(name: str) -> str:
-    return re.sub("[^a-z0-9]+", "-", name.lower()).strip("-")
+def _take_over(runs: Sequence[tuple[dict[str, Any], Path]], asked: dict[str, Any], run: Path) -> None:
+    """Give a run the stages that earlier ones have completed and that are the same in it.
+
+    A stage's files are linked: they are replaced as a whole, never written to.
+    """
+    for free, stages in (
+        (TRAINING_ALONE, ("features", "bounds", "round_0/pseudo_labels")),
+        (LATER_ALONE, ("round_0/network", "round_0/evaluation")),
+    ):
+        for stage in stages:
+            alike = (other for made, other in runs if _without(made, free) == _without(asked, free))
+            source = next((other / stage for other in alike if (other / stage / "done.json").exists()), None)
+            if source is None:
+                continue
+            for file in source.rglob("*"):
+                there = run / stage / file.relative_to(source)
+                if file.is_file() and not there.exists():
+                    there.parent.mkdir(parents=True, exist_ok=True)
+                    there.hardlink_to(file)
+
+
+def _without(asked: dict[str, Any], keys: set[str]) -> dict[str, Any]:
+    return {key: value for key, value in asked.items() if key not in keys}
 
 
 def _mean(values: Sequence[float | None]) -> str:

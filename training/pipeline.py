@@ -80,6 +80,8 @@ class Pipeline:
     """
 
     def __init__(self, settings: Settings, out: Path, *, resume: bool, warn: Callable[[str], None]) -> None:
+        distributed.join()
+        distributed.check_shares(settings.training.batch)
         self.settings = settings
         self.out = out
         self.train_set = open_dataset(settings.dataset, settings.dataset.train)
@@ -94,7 +96,6 @@ class Pipeline:
             open_saliency(settings.saliency)
         else:
             LayerPasses(load_classifier(settings.cam), settings.embedding)
-        distributed.join()
         assisting = distributed.number() > 0
         if assisting:
             distributed.wait()  # until the first process has claimed the folder and opened its database
@@ -160,7 +161,7 @@ class Pipeline:
         for training in [f"round_{number}" for number in range(self.settings.iterations.rounds)] + [TWIN] * twin:
             distributed.wait()  # until its labels are there
             if self.folder.result(f"{training}/network") is None:
-                self._fit(training, self.out / training / "network")
+                self._fit(training)
             distributed.wait()
         distributed.wait()
         return json.loads((self.out / "report.json").read_text())
@@ -169,6 +170,7 @@ class Pipeline:
         """Train and evaluate; every process comes here."""
         distributed.wait()
         self._stage(f"{training}/network", partial(self._train, training))
+        self._checkpoint(training).unlink(missing_ok=True)
         distributed.wait()
         return self._stage(f"{training}/evaluation", partial(self._evaluate, training, step))
 
@@ -307,14 +309,17 @@ class Pipeline:
     def _truth(self, frame_id: str) -> Sample:
         return Sample(self.train_set.frame(frame_id), self.train_set.labels(frame_id))
 
-    def _train(self, training: str, folder: Path) -> Result:
-        network, losses = self._fit(training, folder)
+    def _train(self, training: str, _folder: Path) -> Result:
+        network, losses = self._fit(training)
         save_network(network, self.folder.network(training))
         means = {update: float(losses[update : update + 10].mean()) for update in range(0, len(losses), 10)}
         self.tracker.curve("train/loss", means)
         return {"updates": len(losses), "loss": float(losses[-10:].mean())}
 
-    def _fit(self, training: str, folder: Path) -> tuple[DeepLab, NDArray[np.float32]]:
+    def _checkpoint(self, training: str) -> Path:
+        return self.out / training / "network" / "checkpoint.safetensors"
+
+    def _fit(self, training: str) -> tuple[DeepLab, NDArray[np.float32]]:
         """Train on a round's pseudo labels, from the round before where that is asked, or the twin on the truth."""
         settings, iterations = self.settings.training, self.settings.iterations
         if training == TWIN:
@@ -333,7 +338,7 @@ class Pipeline:
             settings,
             seed=self.settings.seed,
             round_number=number,
-            checkpoint=folder / "checkpoint.safetensors",
+            checkpoint=self._checkpoint(training),
             resume=True,
         )
         return network, losses

@@ -12,6 +12,7 @@ model_store/NAME/1/model.onnx
 
 import hashlib
 import json
+import re
 import uuid
 from collections.abc import Callable
 from pathlib import Path
@@ -27,9 +28,9 @@ from training.configuration import read_settings
 from training.settings import Settings
 from training.tracking import tracking_uri
 
-FREE_SETTINGS = {"workers", "pixels"}
-"""Settings that may change when a pipeline resumes: the results do not depend on the workers, and of the pixel file
-the content is compared, not the name."""
+FREE_SETTINGS = {"workers", "pixels", "prediction", "training.checkpoint_every"}
+"""Settings that may change when a pipeline resumes: its results do not depend on them, and of the pixel file the
+content is compared, not the name."""
 
 Result = dict[str, Any]
 
@@ -138,6 +139,11 @@ def file_digests(settings: Settings) -> dict[str, str]:
     }
     files = {setting: Path(name) for setting, name in named.items() if name is not None}
     return {setting: hashlib.sha256(file.read_bytes()).hexdigest() for setting, file in files.items() if file.is_file()}
+
+
+def slug(name: str) -> str:
+    """Return a name in small letters, digits and hyphens, as a folder is called."""
+    return re.sub("[^a-z0-9]+", "-", name.lower()).strip("-")
 
 
 def digest_of(content: Result) -> str:

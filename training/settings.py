@@ -327,6 +327,8 @@ class TrainerSettings(_Frozen):
         low, high = self.scales
         if low > high:
             raise ValueError(f"scales must go from low to high, got [{low}, {high}]; give [{high}, {low}]")
+        if self.class_mix and self.batch == 1:
+            raise ValueError("class_mix pastes one crop on another, batch is 1; give a batch of two or more")
         return self
 
 

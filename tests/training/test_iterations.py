@@ -1,6 +1,7 @@
 """The rounds' table: its lines, its files, and that what is known is not run again, on a few tiny scenes."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,12 +14,13 @@ from training.iterations import LINES, IterationRow, Line, figure, markdown, run
 
 
 def row(name, number, miou, **changes):
-    given = {"seed": 0, "pseudo_miou_class": 0.4, "val_miou_class": miou, "val_miou_category": 0.5}
+    given = {"seed": 0, "updates": 6, "pseudo_miou_class": 0.4, "val_miou_class": miou, "val_miou_category": 0.5}
     return IterationRow(name=name, round=number, **given | changes)
 
 
 def test_every_line_is_a_valid_configuration_of_its_own():
-    settings = [load_settings("camvid", line.differences) for line in LINES]
+    base = load_settings("camvid")
+    settings = [iterations._settings("camvid", [], base, line, 0) for line in LINES]
     assert len({one.model_dump_json() for one in settings}) == len({line.name for line in LINES}) == len(LINES)
 
 
@@ -42,6 +44,7 @@ def series(tiny_streets, tmp_path_factory):
     lines = (
         Line("one", ("iterations.rounds=1",), twin=True),
         Line("paper", ("iterations.loop=paper", "iterations.rounds=2")),
+        Line("twice", ("iterations.rounds=1", "training.updates=4"), twin=True),
     )
     options = [text for override in [*tiny_streets, "training.updates=2"] for text in ("--set", override)]
     command = ["ablate", "streets", "--table", "iterations", "--out", str(out / "runs"), "--json", *options]
@@ -54,20 +57,29 @@ def series(tiny_streets, tmp_path_factory):
 
 def test_a_row_for_each_round_and_a_file_for_each_run(series):
     out, _, rows = series
-    assert [(row["name"], row["round"]) for row in rows] == [("one", 0), ("paper", 0), ("paper", 1)]
-    assert rows[0]["twin_miou_class"] > 0 and rows[2]["twin_miou_class"] is None
-    assert sorted(path.name for path in (out / "results").iterdir()) == ["one-0.json", "paper-0.json"]
+    known = [(row["name"], row["round"], row["updates"]) for row in rows]
+    assert known == [("one", 0, 2), ("paper", 0, 2), ("paper", 1, 4), ("twice", 0, 4)]
+    assert sorted(path.name for path in (out / "results").iterdir()) == ["one-0.json", "paper-0.json", "twice-0.json"]
     kept = json.loads((out / "results" / "paper-0.json").read_text())
-    assert kept["miou_class"] == [row["val_miou_class"] for row in rows[1:]]
+    assert kept["miou_class"] == [row["val_miou_class"] for row in rows[1:3]]
+    assert str(out) not in json.dumps(kept)
     assert (out / "runs" / "iterations.md").exists() and (out / "runs" / "iterations.png").exists()
+
+
+def test_a_round_is_held_against_the_twin_of_as_many_updates(series):
+    _, _, rows = series
+    assert rows[0]["twin_miou_class"] == rows[1]["twin_miou_class"] > 0
+    assert rows[2]["twin_miou_class"] == rows[3]["twin_miou_class"] > 0
 
 
 def test_the_first_round_is_shared(series):
     out, _, rows = series
     assert rows[0]["val_miou_class"] == rows[1]["val_miou_class"]
-    folders = [out / "runs" / "runs" / name / "round_0" / "network" for name in ("one-0", "paper-0")]
-    first, second = (folder / "network.safetensors" for folder in folders)
-    assert first.samefile(second)
+    one, paper, twice = (next((out / "runs" / "runs").glob(f"{name}-0-*")) for name in ("one", "paper", "twice"))
+    weights = Path("round_0", "network", "network.safetensors")
+    assert (one / weights).samefile(paper / weights) and not (one / weights).samefile(twice / weights)
+    labels = Path("round_0", "pseudo_labels", "streets_train_0000.png")
+    assert (one / labels).samefile(twice / labels)
 
 
 def test_what_is_known_is_not_run_again(series, tiny_streets, monkeypatch, tmp_path):

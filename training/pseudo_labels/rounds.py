@@ -57,8 +57,8 @@ def scores_with_prediction(
 
     A network that has learnt from the labels of all frames corrects single regions; the graph, which starts from the
     annotated pixels alone, keeps it from drifting. Added is the logarithm of a class's mean probability in the
-    superpixel, times `iterations.prediction_weight`: a product of experts (Hinton, 2002), for a graph's scores are
-    logarithms up to a factor.
+    superpixel, times `iterations.prediction_weight`; what no path joins to an annotated pixel stays unknown. It is a
+    product of experts (Hinton, 2002), for a graph's scores are logarithms up to a factor.
 
     Parameters
     ----------
@@ -82,8 +82,8 @@ def scores_with_prediction(
         probabilities = class_probabilities(network, dataset.frame(frame_id), settings.network.input_size)
         means = region_means(probabilities, load(frame_id).labels)
         opinion = settings.iterations.prediction_weight * np.log(np.maximum(means, LEAST_PROBABILITY))
-        frames[frame_id] = Scored(scored.after, (scored.after + opinion).astype(np.float32), scored.allowed)
-    return replace(scoring, frames=frames, step="the network's prediction")
+        frames[frame_id] = Scored(scored.before, (scored.after + opinion).astype(np.float32), scored.allowed)
+    return replace(scoring, frames=frames, step="margin and prediction")
 
 
 def labels_by_prediction(

@@ -9,6 +9,8 @@ from datetime import timedelta
 import torch
 from torch import Tensor, distributed
 
+from serving.errors import InputError
+
 PATIENCE = timedelta(days=7)
 """How long a process waits for the others: the first one makes features and labels meanwhile."""
 
@@ -27,9 +29,23 @@ def join() -> None:
     """Meet the other processes, over NCCL where each has a GPU of its own, else over gloo."""
     if processes() == 1 or distributed.is_initialized():
         return
-    if torch.cuda.is_available():
-        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
-    distributed.init_process_group("nccl" if torch.cuda.is_available() else "gloo", timeout=PATIENCE)
+    devices = torch.cuda.device_count()
+    if devices:
+        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]) % devices)
+    own = devices >= int(os.environ["LOCAL_WORLD_SIZE"])
+    distributed.init_process_group("nccl" if own else "gloo", timeout=PATIENCE)
+
+
+def check_shares(batch: int) -> None:
+    """Refuse a batch that the processes cannot share equally.
+
+    Raises
+    ------
+    InputError
+        If it is not a multiple of their number.
+    """
+    if batch % processes():
+        raise InputError(f"training.batch is {batch}: {processes()} processes must have equal shares of it")
 
 
 def wait() -> None:

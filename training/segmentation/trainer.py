@@ -46,7 +46,8 @@ def train(
     """Train a network in place, on the device that it is on.
 
     Under torchrun each process has its share of every batch and all end with the same weights, those of one process
-    with the whole batch up to rounding; the first one writes the checkpoint.
+    with the whole batch up to rounding (but for dropout, of which each has its own); the first one writes the
+    checkpoint.
 
     Parameters
     ----------
@@ -78,10 +79,7 @@ def train(
     """
     if not frame_ids:
         raise InputError("there are no frames to train on")
-    if settings.batch % distributed.processes():
-        raise InputError(
-            f"training.batch is {settings.batch}: {distributed.processes()} processes must have equal shares of it"
-        )
+    distributed.check_shares(settings.batch)
     plan = _plan(settings, seed, round_number, frame_ids)
     losses = np.zeros(0, np.float32)
     share = (distributed.number(), distributed.processes())
@@ -121,6 +119,11 @@ def train(
                 )
             losses = np.append(losses, np.float32(loss))
             if first and (len(losses) % settings.checkpoint_every == 0 or len(losses) == settings.updates):
+                if not all(parameter.isfinite().all() for parameter in network.parameters()):
+                    raise InputError(
+                        f"the weights are not finite after update {update}, on frames {', '.join(batch.frame_ids)}; "
+                        f"a lower training.learning_rate than {settings.learning_rate} may help"
+                    )
                 save_checkpoint(
                     checkpoint, network, training.optimizer, training.averaged, training.scaler, losses, plan
                 )

@@ -1,4 +1,5 @@
 import numpy as np
+import pytest
 
 from training.pseudo_labels.confidence import label_confidence
 from training.pseudo_labels.scoring import Scored, Scoring
@@ -30,3 +31,15 @@ def test_what_is_ignored_is_sure_of_nothing_and_an_only_class_of_all():
     nowhere[1, 4] = True
     found = label_confidence(make_scoring(one=scored([0, 4], [1, 1], nowhere)))
     assert found["one"].tolist() == [0, 1]
+
+
+def test_an_object_that_a_scene_beats_is_the_less_sure_the_likelier_the_scene():
+    car, road = CAMVID.names.index("Car"), CAMVID.names.index("Road")
+    scores = np.zeros((3, CLASSES), np.float32)
+    scores[:, car] = 2.1
+    scores[:, road] = [2.2, 9, 1]
+    frame = Scored(scores, scores, np.ones(scores.shape, bool))
+    thresholds = np.full(CLASSES, 2, np.float32)
+    scoring = Scoring(CAMVID, {"one": frame}, thresholds, "score", "refinement", objects_first=True)
+    assert scoring.labels("one").tolist() == [car] * 3
+    assert label_confidence(scoring)["one"].tolist() == pytest.approx([2 / 3, 1 / 3, 1])

@@ -70,6 +70,16 @@ def test_the_networks_opinion_is_added_to_the_graphs_scores(network):
     assert labelled.confidence.shape == (4,) and (labelled.confidence > 0).all()
 
 
+def test_what_the_graph_does_not_know_stays_open(network):
+    scores = np.ones((4, CLASSES), np.float32)
+    scores[2] = 0
+    chosen, frame_id = settings(), STREETS.frame_ids[0]
+    margin = np.full(CLASSES, 0.4, np.float32)
+    graph = Propagation((frame_id,), np.array([0, 4]), REGIONS.embedding, scores, margin, chosen.propagation)
+    found = scores_with_prediction(graph, network, STREETS, lambda _: REGIONS, [frame_id], chosen)
+    assert (found.labels(frame_id) == 255).tolist() == [False, False, True, False]
+
+
 def test_the_papers_loop_takes_the_prediction_alone(network):
     frame_id = STREETS.frame_ids[1]
     chosen = settings(loop="paper", refine=False, threshold=0)

@@ -98,7 +98,11 @@ OPTIONS = {
 }
 
 
-@pytest.mark.parametrize("options", [{"batch_norm": "frozen"}, {}, OPTIONS | {"batch_norm": "frozen"}])
+FROZEN = {"batch_norm": "frozen"}
+HALF = {"precision": "fp16", "optimizer": "sgd", "channels_last": False}
+
+
+@pytest.mark.parametrize("options", [FROZEN, {}, OPTIONS | FROZEN, OPTIONS | FROZEN | HALF])
 def test_an_interrupted_training_ends_with_the_same_weights(tmp_path, options):
     whole, halved = make_network(), make_network()
     (tmp_path / "whole").mkdir()
