@@ -80,7 +80,7 @@ def train(config: str, out: Path | None, twin: bool, overrides: tuple[str, ...],
     settings = load_settings(config, overrides)  # a mistake is told before the heavy imports
     from training.pipeline import Pipeline
 
-    report = Pipeline(settings, out or Path("runs") / settings.name, resume=resume, warn=_warn).run(twin=twin)
+    report = Pipeline(settings, out or Path("runs") / settings.name, resume=resume, warn=_warn, twin=twin).run()
     if not int(os.environ.get("RANK", "0")):  # of torchrun's processes, one speaks
         _print(report, as_json, pipeline_lines(report))
 

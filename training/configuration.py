@@ -70,7 +70,11 @@ def read_settings(path: Path) -> Settings:
     InputError
         If there are none, they are no YAML, or they are of another version.
     """
-    return _validate(_parse(_read(path), str(path)), str(path))
+    tree = _parse(_read(path), str(path))
+    try:
+        return _validate(tree, str(path))
+    except InputError as error:
+        raise InputError(f"{path.parent}: this run is of another version of onepixel; run it anew ({error})") from error
 
 
 def _with_preset(tree: dict[str, Any]) -> dict[str, Any]:

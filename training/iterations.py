@@ -127,7 +127,7 @@ def run_iterations(
         kept = json.loads(path.read_text()) if path.exists() else {}
         if kept.get("digest") != digest:
             _take_over(runs, asked, run)
-            report = Pipeline(settings, run, resume=True, warn=warn).run(twin=line.twin)
+            report = Pipeline(settings, run, resume=True, warn=warn, twin=line.twin).run()
             kept = {"digest": digest, "name": line.name, "asked": asked}
             kept |= {key: report[key] for key in ("pseudo_miou", "miou_class", "miou_category", "twin_miou_class")}
             write_json(path, kept)

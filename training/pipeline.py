@@ -71,15 +71,19 @@ class Pipeline:
         Go on with what an earlier run left in `out`.
     warn
         Takes warnings for a person, such as an annotated pixel that disagrees with the truth.
+    twin
+        Train the fully supervised twin, too: the same network on the true labels, with as many updates.
 
     Raises
     ------
     InputError
         If `out` holds a run and `resume` is not set, or holds one with other settings; if the pixel file or the data
-        set is wrong.
+        set is wrong, or the twin has no labels.
     """
 
-    def __init__(self, settings: Settings, out: Path, *, resume: bool, warn: Callable[[str], None]) -> None:
+    def __init__(
+        self, settings: Settings, out: Path, *, resume: bool, warn: Callable[[str], None], twin: bool = False
+    ) -> None:
         distributed.join()
         distributed.check_shares(settings.training.batch)
         self.settings = settings
@@ -87,6 +91,9 @@ class Pipeline:
         self.train_set = open_dataset(settings.dataset, settings.dataset.train)
         self.evaluation_set = open_dataset(settings.dataset, settings.dataset.evaluation)
         self.taxonomy = self.train_set.taxonomy
+        self.twin = twin
+        if twin and not self.train_set.has_labels:
+            raise InputError(f"--twin: split '{settings.dataset.train}' has no labels to train on")
         self.pixels = load_pixels(settings.pixels, self.taxonomy, settings.dataset.name)
         self.frame_ids = evenly_spaced(self.train_set.frame_ids, settings.dataset.limit)
         for warning in check_pixels(self.pixels, self.train_set, settings.pixels):
@@ -104,25 +111,13 @@ class Pipeline:
         if not assisting:
             distributed.wait()
 
-    def run(self, *, twin: bool = False) -> Result:
+    def run(self) -> Result:
         """Run what is not complete yet; return the report, which is also `report.json` in the folder.
 
         Under torchrun the first process does so and all share the trainings; each returns the report.
-
-        Parameters
-        ----------
-        twin
-            Train the fully supervised twin, too: the same network on the true labels, with as many updates.
-
-        Raises
-        ------
-        InputError
-            If the twin is asked for and the training split has no labels.
         """
-        if twin and not self.train_set.has_labels:
-            raise InputError(f"--twin: split '{self.settings.dataset.train}' has no labels to train on")
         if distributed.number():
-            return self._assist(twin)
+            return self._assist()
         began = time.monotonic()
         with self.tracker.pipeline(self.settings.name, self.folder.state.key) as run_id:
             write_json(self.out / "mlflow.json", {"run_id": run_id, "uri": self.folder.state.tracking_uri})
@@ -133,7 +128,7 @@ class Pipeline:
             for number in range(self.settings.iterations.rounds):
                 pseudo.append(self._stage(f"round_{number}/pseudo_labels", partial(self._label, number)))
                 rounds.append(self._trained(f"round_{number}", number))
-            bound = self._trained(TWIN, 0) if twin else self.folder.result(f"{TWIN}/evaluation") or {}
+            bound = self._trained(TWIN, 0) if self.twin else self.folder.result(f"{TWIN}/evaluation") or {}
             export = self._stage("model_store", self._export)
         report = {
             "name": self.settings.name,
@@ -156,9 +151,9 @@ class Pipeline:
         distributed.wait()
         return report
 
-    def _assist(self, twin: bool) -> Result:
+    def _assist(self) -> Result:
         """Have a share of every training, and nothing else to do."""
-        for training in [f"round_{number}" for number in range(self.settings.iterations.rounds)] + [TWIN] * twin:
+        for training in [f"round_{number}" for number in range(self.settings.iterations.rounds)] + [TWIN] * self.twin:
             distributed.wait()  # until its labels are there
             if self.folder.result(f"{training}/network") is None:
                 self._fit(training)

@@ -74,10 +74,12 @@ def test_frames_are_labelled_anew_from_the_solved_graph(finished, tmp_path):
     for frame_id in pipeline.frame_ids:
         Image.fromarray(pipeline.train_set.frame(frame_id)).save(frames / f"{frame_id}.png")
     (frames / "broken.png").write_bytes(b"no image")
+    Image.new("RGB", (400, 40)).save(frames / "strip.png")
     command = ["label", str(out), "--frames", str(frames), "--out", str(tmp_path / "labels"), "--json"]
     result = CliRunner().invoke(main, command)
     report = json.loads(result.stdout)
-    assert result.exit_code == 1 and report["failed"] == 1 and "broken.png" in report["failures"][0]["failure"]
+    assert result.exit_code == 1 and report["failed"] == 2 and "broken.png" in report["failures"][0]["failure"]
+    assert "the image is 40 x 400 (height x width)" in report["failures"][1]["failure"]
     agreement = []
     for frame_id in pipeline.frame_ids:
         again = np.asarray(Image.open(tmp_path / "labels" / f"{frame_id}.png"))
@@ -116,7 +118,7 @@ def test_the_twin_learns_the_truth_with_as_many_updates(finished, tmp_path):
     _, report, out = finished
     assert report["twin_miou_class"] is None
     copy = shutil.copytree(out, tmp_path / "run")
-    again = make_pipeline(finished[0].settings, copy, resume=True).run(twin=True)
+    again = Pipeline(finished[0].settings, copy, resume=True, warn=pytest.fail, twin=True).run()
     done = json.loads((copy / "twin" / "network" / "done.json").read_text())
     assert done["updates"] == 2 * 6
     assert 0 < again["twin_miou_class"] < 1 and again["miou_class"] == report["miou_class"]

@@ -71,8 +71,8 @@ class CheckedPixel:
     area: int
     """Pixels of its region."""
     border: float | None
-    """Pixels to the border of the nearest region that is something else: unlike its own, or won by another class. None
-    where the frame has none."""
+    """Pixels to the border of the nearest region that is something else, unlike its own. None where the frame has none.
+    """
     purity: float
     """How plain its region is, in [0, 1]: `region_purity`."""
     share: float
@@ -95,10 +95,17 @@ class CheckedPair:
     interchangeable: float
     """In [0, 1]: the mean over the area that either wins, the annotated regions left out, of exp(-difference of their
     scores / `TIE`), 0 where one of them may not stand. 1 if nothing tells them apart."""
+    one_region: bool
+    """Whether both pixels lie in the same region."""
 
     @property
     def warning(self) -> str | None:
         """What a person should look at, or None."""
+        if self.one_region:
+            return (
+                f"{self.names[0]} and {self.names[1]}: both pixels lie in one region, so that nothing tells the two "
+                "classes apart; move one of them to a region of its own"
+            )
         if self.interchangeable < INTERCHANGEABLE:
             return None
         return (
@@ -175,6 +182,7 @@ def check_annotations(
         CheckedPair(
             names=(taxonomy.names[one], taxonomy.names[other]),
             interchangeable=graph.interchangeable(claims, one, other),
+            one_region=bool(seeds[one] == seeds[other]),
         )
         for one in range(len(annotated))
         for other in range(one + 1, len(annotated))
@@ -263,8 +271,7 @@ class _View:
         self.region = int(seed) - self.first
         here = slice(self.first, self.first + len(self.frame.area))
         self.similarity = self.frame.embedding @ self.frame.embedding[self.region]
-        winner = claims.scores[here].argmax(axis=1)  # whatever the bands: one that a class may not pass is no border
-        foreign = (self.similarity < UNLIKE) | (winner != class_id)
+        foreign = self.similarity < UNLIKE
         foreign[self.region] = False
         self.distance = ndimage.distance_transform_edt(~foreign[self.frame.labels]) if foreign.any() else None
         own = (claims.best[here] == class_id) & (self.similarity >= ALIKE)

@@ -103,7 +103,8 @@ def as_lines(report: AnnotationReport) -> list[str]:
     lines += [f"{' and '.join(pair.names):<{2 * width + 5}} {100 * pair.interchangeable:5.1f}"
               for pair in report.pairs[:PAIRS]]  # fmt: skip
     better = [(pixel, candidate) for pixel in report.pixels for candidate in pixel.candidates]
-    lines += ["", "better pixels in the same frame" if better else "no clearly better pixel in the same frames"]
+    lines += ["", f"more distinct pixels in the same frame, if you see the class there\n{head}" if better else
+              "no clearly more distinct pixel in the same frames"]  # fmt: skip
     lines += [
         f"{pixel.name:<{width}}  {pixel.pixel.image:<{frame}} {candidate.x:>5} {candidate.y:>5} {candidate.area:>11} "
         f"{'':>11} {100 * candidate.purity:>8.1f} {'':>16} {100 * candidate.discriminative:>10.1f}"

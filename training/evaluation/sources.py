@@ -77,6 +77,8 @@ def open_checkpoint(path: Path, settings: Settings, dataset: Dataset) -> Iterato
     from training.segmentation.trained import trained_network
 
     name = f"--checkpoint {path}"
+    if not path.is_file():
+        raise InputError(f"{name}: there is no such file; give the network.safetensors of a run's round")
     origin = next(
         (folder / "settings.yaml" for folder in path.resolve().parents[:3] if (folder / "settings.yaml").is_file()),
         None,

@@ -68,7 +68,7 @@ class LayerPasses:
     @torch.inference_mode()
     def maps(self, frame: NDArray[np.uint8]) -> list[NDArray[np.float32]]:
         """Return the coarse maps of a frame uint8 [H, W, 3], float32 [h, w, D] for each layer of each pass."""
-        image = torch.from_numpy(frame).to(self._device).permute(2, 0, 1)[None].float() / 255
+        image = torch.from_numpy(np.array(frame)).to(self._device).permute(2, 0, 1)[None].float() / 255
         mean, deviation = (torch.tensor(values, device=self._device)[:, None, None] for values in (MEAN, DEVIATION))
         image = (image - mean) / deviation
         found = []

@@ -12,6 +12,7 @@ import torch
 from threadpoolctl import threadpool_limits
 from tqdm import tqdm
 
+from serving.errors import InputError
 from training.datasets import evenly_spaced, open_dataset
 from training.datasets.base import Dataset, Frame
 from training.features.cam import ClassActivation, load_classifier
@@ -21,6 +22,9 @@ from training.features.saliency.views import open_saliency
 from training.features.superpixels import superpixels
 from training.settings import Settings
 
+MOST_ELONGATED = 8
+"""A frame's longer side over its shorter one, at most: frames are resized to a fixed height, and a strip would fill the
+memory."""
 BASIS = "basis.safetensors"
 """The embedding's linear map, beside the frames' .npz files (`propagation` only)."""
 
@@ -72,13 +76,24 @@ def describe_frames(settings: Settings, basis: Path) -> Callable[[Frame], Region
         Superpixels, networks, method.
     basis
         The fitted embedding (`propagation` only).
+
+    The function raises `InputError` for a frame that is too elongated (`MOST_ELONGATED`).
     """
     network = load_classifier(settings.cam)
     if settings.pseudo_labels.method == "propagation":
         passes, fitted = LayerPasses(network, settings.embedding), EmbeddingBasis.load(basis)
-        return lambda frame: embedded_regions(frame, passes, fitted, settings.superpixels)
+        return lambda frame: embedded_regions(_checked(frame), passes, fitted, settings.superpixels)
     activation, maps = ClassActivation(network), open_saliency(settings.saliency)
-    return lambda frame: region_features(frame, activation, settings.superpixels, settings.cam, maps)
+    return lambda frame: region_features(_checked(frame), activation, settings.superpixels, settings.cam, maps)
+
+
+def _checked(frame: Frame) -> Frame:
+    height, width = frame.shape[:2]
+    if max(height, width) > MOST_ELONGATED * min(height, width):
+        raise InputError(
+            f"the image is {height} x {width} (height x width); its sides may differ by a factor of {MOST_ELONGATED}"
+        )
+    return frame
 
 
 def _fit_basis(settings: Settings, frame_ids: Sequence[str], path: Path) -> None:
@@ -87,7 +102,7 @@ def _fit_basis(settings: Settings, frame_ids: Sequence[str], path: Path) -> None
     samples = []
     chosen = evenly_spaced(frame_ids, settings.embedding.basis_frames)
     for frame_id in tqdm(chosen, desc="embedding", unit="frame", disable=None):
-        frame = dataset.frame(frame_id)
+        frame = _checked(dataset.frame(frame_id))
         labels = superpixels(frame, settings.superpixels)
         samples.append(passes.describe(frame, labels, int(labels.max()) + 1))
     EmbeddingBasis.fit(samples, settings.embedding).save(path)
@@ -136,4 +151,8 @@ def _end_with(parent: multiprocessing.process.BaseProcess) -> None:
 
 def write_features(frame_id: str) -> None:
     """Write a frame's features to the folder that `start_worker` was given."""
-    _Worker.describe(_Worker.dataset.frame(frame_id)).save(_Worker.folder / f"{frame_id}.npz")
+    try:
+        described = _Worker.describe(_Worker.dataset.frame(frame_id))
+    except InputError as error:
+        raise InputError(f"frame {frame_id}: {error}") from error
+    described.save(_Worker.folder / f"{frame_id}.npz")

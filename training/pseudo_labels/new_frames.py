@@ -72,7 +72,7 @@ class NewFrames:
 
         Yields
         ------
-        What became of each, in the order of their names; one that cannot be read does not end it.
+        What became of each, in the order of their names; one that cannot be read or described does not end it.
         """
         taxonomy = taxonomy_of(self._settings.dataset)
         dataset = FileDataset(taxonomy, "new", self.paths, {}, {})
@@ -81,11 +81,10 @@ class NewFrames:
         graph = replace(Propagation.load(self._graph, self._settings.propagation), frame_ids=())
         for stem, path in self.paths.items():
             try:
-                frame = dataset.frame(stem)
+                regions = describe(dataset.frame(stem))
             except InputError as error:
                 yield Labelled(path.name, str(error))
                 continue
-            regions = describe(frame)
             assert isinstance(regions, EmbeddedRegions)
             labels = spread_labels(stem, regions, graph, taxonomy, self._settings.pseudo_labels)
             with whole_file(self._out / f"{stem}.png") as temporary:

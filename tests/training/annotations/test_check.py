@@ -71,7 +71,13 @@ def test_two_classes_on_one_region_are_interchangeable():
     report = check(frames, {"road": ("one", 0), "sidewalk": ("one", 0), "sky": ("one", 5)})
     assert report.pairs[0].interchangeable == 1
     assert report.warnings[-1] == report.pairs[0].warning
-    assert report.warnings[-1].startswith("road and sidewalk are nearly interchangeable: 100.0 % of")
+    assert report.warnings[-1].startswith("road and sidewalk: both pixels lie in one region")
+
+
+def test_two_classes_on_regions_alike_are_interchangeable():
+    frames = {name: frame([0, 0, 0, 1, 1, 1, 2, 2, 2], A, A, B) for name in ("one", "two")}
+    report = check(frames, {"road": ("one", 0), "sidewalk": ("one", 5), "sky": ("one", 8)})
+    assert report.warnings[-1].startswith("road and sidewalk are nearly interchangeable: ")
 
 
 def test_the_most_interchangeable_pair_comes_first():
