@@ -10,9 +10,15 @@ from training.features.runs import row_runs
 from training.settings import SuperpixelSettings
 from training.taxonomy import BANDS
 
+TILE = 640
+"""Longest side that Felzenszwalb's segmentation sees at once, pixels."""
+
 
 def superpixels(frame: NDArray[np.uint8], settings: SuperpixelSettings) -> NDArray[np.int32]:
     """Cut a frame into superpixels, by SLIC on CIELAB or by Felzenszwalb's graph-based segmentation.
+
+    Felzenszwalb's sorts all borders between pixels and joins them in that order, which grows faster than the pixels do:
+    a frame with a side of more than `TILE` pixels is cut tile by tile, and no superpixel crosses a seam.
 
     Parameters
     ----------
@@ -32,12 +38,23 @@ def superpixels(frame: NDArray[np.uint8], settings: SuperpixelSettings) -> NDArr
     P. Felzenszwalb and D. Huttenlocher, Efficient graph-based image segmentation, IJCV 2004.
     """
     if settings.method == "felzenszwalb":
-        labels = felzenszwalb(frame, scale=settings.scale, sigma=settings.sigma, min_size=settings.minimum)
-        return labels.astype(np.int32)
+        return _felzenszwalb(frame, settings)
     lab = rgb_to_lab(frame)
     compactness = settings.compactness / max(float(np.ptp(lab)), 1e-6)  # scikit-image scales the pixels to [0, 1]
     labels = slic(lab, settings.count, compactness=compactness, start_label=0, convert2lab=False)
     return labels.astype(np.int32)
+
+
+def _felzenszwalb(frame: NDArray[np.uint8], settings: SuperpixelSettings) -> NDArray[np.int32]:
+    labels = np.empty(frame.shape[:2], np.int32)
+    count = 0
+    for rows in np.array_split(np.arange(frame.shape[0]), -(-frame.shape[0] // TILE)):
+        for columns in np.array_split(np.arange(frame.shape[1]), -(-frame.shape[1] // TILE)):
+            tile = slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)
+            found = felzenszwalb(frame[tile], scale=settings.scale, sigma=settings.sigma, min_size=settings.minimum)
+            labels[tile] = found + count
+            count += int(found.max()) + 1
+    return labels
 
 
 def pixel_membership(labels: NDArray[np.int32], count: int) -> sparse.csr_array:

@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 
+from training.features import superpixels as module
 from training.features.superpixels import bands, centroids, pixel_membership, region_histograms, superpixels
 from training.settings import SuperpixelSettings
 
@@ -32,3 +33,17 @@ def test_centroids_and_bands():
     assert centroids(LABELS, 3) == pytest.approx(np.array([[1 / 3, 1 / 3], [1.5, 2], [11 / 5, 3 / 5]]))
     rows = np.repeat(np.arange(8, dtype=np.int32), 2).reshape(8, 2)
     assert bands(rows, 8).tolist() == [1, 1, 2, 2, 3, 3, 4, 4]
+
+
+def test_a_large_frame_is_cut_tile_by_tile(monkeypatch):
+    settings = SuperpixelSettings(method="felzenszwalb", minimum=5)
+    frame = np.random.default_rng(0).integers(0, 256, (30, 50, 3), np.uint8)
+    whole = superpixels(frame, settings)
+    monkeypatch.setattr(module, "TILE", 25)
+    tiled = superpixels(frame, settings)
+    assert tiled.dtype == np.int32 and np.array_equal(np.unique(tiled), np.arange(tiled.max() + 1))
+    assert np.array_equal(tiled[:15, :25], superpixels(frame[:15, :25], settings))
+    quarters = [set(np.unique(part)) for half in np.vsplit(tiled, 2) for part in np.hsplit(half, 2)]
+    assert sum(map(len, quarters)) == tiled.max() + 1  # no superpixel crosses a seam
+    monkeypatch.setattr(module, "TILE", 50)
+    assert np.array_equal(superpixels(frame, settings), whole)
