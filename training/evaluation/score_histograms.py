@@ -9,6 +9,8 @@ from numpy.typing import NDArray
 from training.pseudo_labels.scoring import Scoring
 
 BINS = 60
+BEYOND = 0.001
+"""Share of a class's scores, at either end, that its histogram counts in its last bin rather than stretch to it."""
 PAIRS_ACROSS = 2
 """Classes in a row, two axes each."""
 _INK, _FAINT, _THRESHOLD = "#333333", "#b8b8b8", "#d1242f"
@@ -42,8 +44,8 @@ def score_histograms(scoring: Scoring) -> NDArray[np.uint8]:
     for class_id, info in enumerate(taxonomy.classes):
         pair = pairs[class_id // rows][class_id % rows]
         sides, threshold = scoring.class_scores(class_id), float(scoring.thresholds[class_id])
-        shown = np.append(sides, [threshold] if np.isfinite(threshold) else [])
-        edges = np.linspace(shown.min(initial=0), shown.max(initial=0) + 1e-6, BINS + 1)
+        low, high = shown_range(sides, threshold)
+        edges = np.linspace(low, high + 1e-6, BINS + 1)
         captions = (f"{info.name}, before {scoring.step}", f"after {scoring.step}")
         for axes, scores, caption in zip(pair, sides, captions, strict=True):
             _histogram(axes, scores, edges, threshold, f"#{bytes(info.colour).hex()}")
@@ -56,11 +58,18 @@ def score_histograms(scoring: Scoring) -> NDArray[np.uint8]:
     return np.asarray(canvas.buffer_rgba())[..., :3].copy()
 
 
+def shown_range(scores: NDArray[np.float32], threshold: float) -> tuple[float, float]:
+    """Return the ends of a histogram of scores: all but the outermost `BEYOND`, and a finite threshold."""
+    ends = np.quantile(scores, [BEYOND, 1 - BEYOND], method="nearest") if scores.size else np.zeros(2)
+    shown = np.append(ends, [threshold] if np.isfinite(threshold) else [])
+    return float(shown.min()), float(shown.max())
+
+
 def _histogram(
     axes: Axes, scores: NDArray[np.float32], edges: NDArray[np.float64], threshold: float, colour: str
 ) -> None:
     axes.set_axis_on()
-    axes.stairs(np.log1p(np.histogram(scores, edges)[0]), edges, fill=True, color=colour)
+    axes.stairs(np.log1p(np.histogram(scores.clip(edges[0], edges[-1]), edges)[0]), edges, fill=True, color=colour)
     axes.set_ylim(bottom=0)
     if np.isfinite(threshold):
         axes.axvline(threshold, color=_THRESHOLD, linestyle="--", linewidth=1)

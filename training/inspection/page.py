@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from serving.files import whole_file
 from serving.frames import encode_jpeg, encode_png
-from training.evaluation.score_histograms import score_histograms
+from training.evaluation.score_histograms import score_histograms, shown_range
 from training.features.superpixels import centroids, pixel_membership
 from training.inspection.collect import Intermediates
 from training.inspection.packing import pack, quantise, quantise_columns, upper_triangle
@@ -28,8 +28,6 @@ SCRIPTS = ("data.js", "stage.js", "layers.js", "panel.js", "main.js")
 """In the order in which they run, as one script."""
 BINS = 48
 """Of a class's histogram of scores."""
-BEYOND = 0.001
-"""Share of a class's scores, at either end, that its histogram counts in its last bin rather than stretch to it."""
 QUALITY = 95
 """JPEG quality of the frame, which is only looked at: every number on the page comes from the pixels themselves."""
 
@@ -127,14 +125,12 @@ def _thresholds(scoring: Scoring) -> list[float | None]:
 def _histograms(intermediates: Intermediates) -> tuple[NDArray[np.uint32], NDArray[np.float32]]:
     # Counts [2, C, BINS], before and after, over the superpixels where a class may stand, and each class's range
     # [C, 2], which holds its threshold where it has one; what lies beyond is counted at the ends.
-    thresholds = _thresholds(intermediates.scoring)
-    counts = np.zeros((2, len(thresholds), BINS), np.uint32)
-    ranges = np.zeros((len(thresholds), 2), np.float32)
-    for class_id, threshold in enumerate(thresholds):
-        seen = intermediates.scoring.class_scores(class_id)
-        ends = np.quantile(seen, [BEYOND, 1 - BEYOND], method="nearest") if seen.size else np.zeros(2)
-        shown = np.append(ends, [] if threshold is None else threshold)
-        ranges[class_id] = low, high = shown.min(), shown.max()
+    scoring = intermediates.scoring
+    counts = np.zeros((2, len(scoring.thresholds), BINS), np.uint32)
+    ranges = np.zeros((len(scoring.thresholds), 2), np.float32)
+    for class_id, threshold in enumerate(scoring.thresholds):
+        seen = scoring.class_scores(class_id)
+        ranges[class_id] = low, high = shown_range(seen, float(threshold))
         for which, scores in enumerate(seen.clip(low, high)):
             counts[which, class_id] = np.histogram(scores, BINS, (low, high))[0]
     return counts, ranges

@@ -1,6 +1,7 @@
 import numpy as np
+import pytest
 
-from training.evaluation.score_histograms import score_histograms
+from training.evaluation.score_histograms import score_histograms, shown_range
 from training.pseudo_labels.scoring import Scored, Scoring
 from training.taxonomy import CAMVID
 
@@ -50,3 +51,10 @@ def test_a_class_that_may_stand_nowhere_is_drawn_empty():
     allowed[:, 1] = False
     drawn = picture(scores, scores, allowed)
     assert not shows(drawn, CAMVID.classes[1].colour) and shows(drawn, CAMVID.classes[3].colour)
+
+
+def test_a_range_leaves_out_the_outermost_scores_and_holds_the_threshold():
+    scores = np.append(np.linspace(0, 1, 1998), [-1000, 1000]).astype(np.float32)
+    assert shown_range(scores, -np.inf) == pytest.approx((0, 1), abs=1e-3)
+    assert shown_range(scores, 3.0) == pytest.approx((0, 3), abs=1e-3)
+    assert shown_range(np.empty((2, 0), np.float32), -np.inf) == (0, 0)
