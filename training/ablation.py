@@ -30,7 +30,7 @@ from training.features.extraction import extract_features
 from training.features.regions import RegionFeatures
 from training.pipeline import Pipeline
 from training.pseudo_labels.scoring import score_frames
-from training.run_folder import digest_of, file_digests, slug
+from training.run_folder import digest_of, file_digests, link_files, slug
 from training.settings import Settings
 from training.tracking import Tracker, tracking_uri
 
@@ -228,11 +228,7 @@ class _Bench:
         asked = settings.model_dump(mode="json") | {"pixels": self._pixels[0].digest(), "files": file_digests(settings)}
         out = self._out / "runs" / f"{slug(row.name)}-{digest_of(asked)}"
         pipeline = Pipeline(settings, out, resume=True, warn=self._warn)
-        for made in self._features(settings).glob("*.npz"):
-            here = out / "features" / made.name
-            if not here.exists():
-                here.parent.mkdir(exist_ok=True)
-                here.hardlink_to(made)
+        link_files(self._features(settings), out / "features")
         report = pipeline.run()
         return replace(row, val_miou_class=report["miou_class"][0], val_miou_category=report["miou_category"][0])
 

@@ -24,7 +24,7 @@ from training.configuration import load_settings
 from training.datasets import open_dataset
 from training.evaluation.figures import save_png
 from training.pipeline import Pipeline
-from training.run_folder import digest_of, file_digests, slug, write_json
+from training.run_folder import digest_of, file_digests, link_files, slug, write_json
 from training.segmentation import distributed
 from training.settings import Settings
 
@@ -237,10 +237,7 @@ def _rows(known: Sequence[dict[str, Any]]) -> list[IterationRow]:
 
 
 def _take_over(runs: Sequence[tuple[dict[str, Any], Path]], asked: dict[str, Any], run: Path) -> None:
-    """Give a run the stages that earlier ones have completed and that are the same in it.
-
-    A stage's files are linked: they are replaced as a whole, never written to.
-    """
+    """Give a run the stages that earlier ones have completed and that are the same in it."""
     for free, stages in (
         (TRAINING_ALONE, ("features", "bounds", "round_0/pseudo_labels")),
         (LATER_ALONE, ("round_0/network", "round_0/evaluation")),
@@ -248,13 +245,8 @@ def _take_over(runs: Sequence[tuple[dict[str, Any], Path]], asked: dict[str, Any
         for stage in stages:
             alike = (other for made, other in runs if _without(made, free) == _without(asked, free))
             source = next((other / stage for other in alike if (other / stage / "done.json").exists()), None)
-            if source is None:
-                continue
-            for file in source.rglob("*"):
-                there = run / stage / file.relative_to(source)
-                if file.is_file() and not there.exists():
-                    there.parent.mkdir(parents=True, exist_ok=True)
-                    there.hardlink_to(file)
+            if source is not None:
+                link_files(source, run / stage)
 
 
 def _without(asked: dict[str, Any], keys: set[str]) -> dict[str, Any]:

@@ -151,6 +151,15 @@ def digest_of(content: Result) -> str:
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:12]
 
 
+def link_files(source: Path, target: Path) -> None:
+    """Give the files below a folder to another one that lacks them; they are replaced as a whole, never written to."""
+    for file in source.rglob("*"):
+        there = target / file.relative_to(source)
+        if file.is_file() and not there.exists():
+            there.parent.mkdir(parents=True, exist_ok=True)
+            there.hardlink_to(file)
+
+
 def write_json(path: Path, content: Result) -> None:
     """Write a JSON file that appears whole or not at all."""
     with whole_file(path) as temporary:
