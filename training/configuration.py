@@ -4,15 +4,12 @@
 `InputError` that names both.
 """
 
-import difflib
 from collections.abc import Iterable
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-import yaml
-from pydantic import BaseModel, ValidationError
-
+from serving.configuration import apply_override, parse, read_text, validate
 from serving.errors import InputError
 from training.settings import PseudoLabelSettings, Settings
 
@@ -48,18 +45,18 @@ def load_settings(config: str, overrides: Iterable[str] = ()) -> Settings:
     """
     shipped = files("training") / "configs" / f"{config}.yaml"
     if config.endswith((".yaml", ".yml")):
-        source, text = config, _read(Path(config))
+        source, text = config, read_text(Path(config))
     elif shipped.is_file():
         source, text = f"configuration '{config}'", shipped.read_text("utf-8")
     else:
         raise InputError(
             f"unknown configuration '{config}': give a .yaml file or one of {', '.join(shipped_configurations())}"
         )
-    tree = _parse(text, source)
+    tree = parse(text, source)
     for override in overrides:
-        _apply(tree, override)
+        apply_override(tree, override, "dataset.root=DIR")
     _make_absolute(tree, source)
-    return _validate(_with_preset(tree), source)
+    return validate(Settings, _with_preset(tree), source)
 
 
 def read_settings(path: Path) -> Settings:
@@ -70,9 +67,9 @@ def read_settings(path: Path) -> Settings:
     InputError
         If there are none, they are no YAML, or they are of another version.
     """
-    tree = _parse(_read(path), str(path))
+    tree = parse(read_text(path), str(path))
     try:
-        return _validate(tree, str(path))
+        return validate(Settings, tree, str(path))
     except InputError as error:
         raise InputError(f"{path.parent}: this run is of another version of onepixel; run it anew ({error})") from error
 
@@ -85,45 +82,10 @@ def _with_preset(tree: dict[str, Any]) -> dict[str, Any]:
     if not shipped.is_file():
         return tree  # validation says what is wrong
     merged = dict(tree)
-    for section, values in _parse(shipped.read_text("utf-8"), f"preset '{name}'").items():
+    for section, values in parse(shipped.read_text("utf-8"), f"preset '{name}'").items():
         given = tree.get(section, {})
         merged[section] = values | given if isinstance(given, dict) else given
     return merged
-
-
-def _read(path: Path) -> str:
-    try:
-        return path.read_text("utf-8")
-    except OSError as error:
-        raise InputError(f"configuration {path} cannot be read: {error.strerror}") from error
-    except UnicodeDecodeError as error:
-        raise InputError(f"configuration {path} is not UTF-8: {error.reason} at byte {error.start}") from error
-
-
-def _parse(text: str, source: str) -> dict[str, Any]:
-    try:
-        tree = yaml.safe_load(text)
-    except (yaml.YAMLError, ValueError) as error:  # ValueError: of an impossible date
-        raise InputError(f"{source} is not YAML: {error}") from error
-    if not isinstance(tree, dict):
-        raise InputError(f"{source} must hold keys and values, got {tree!r}")
-    return tree
-
-
-def _apply(tree: dict[str, Any], override: str) -> None:
-    key, separator, text = override.partition("=")
-    if not separator or not key:
-        raise InputError(f"--set {override}: must be key=value, such as dataset.root=DIR")
-    try:
-        value = yaml.safe_load(text)
-    except (yaml.YAMLError, ValueError) as error:
-        raise InputError(f"--set {override}: the value is not YAML: {error}") from error
-    *sections, last = key.split(".")
-    for section in sections:
-        tree = tree.setdefault(section, {})
-        if not isinstance(tree, dict):
-            raise InputError(f"--set {override}: '{section}' is a value, not a section")
-    tree[last] = value
 
 
 _PATHS: tuple[tuple[tuple[str, ...], tuple[str, ...]], ...] = (
@@ -147,28 +109,3 @@ def _make_absolute(tree: dict[str, Any], source: str) -> None:
             place[last] = str(Path(value).expanduser().resolve())
         except RuntimeError as error:  # `~name` of nobody
             raise InputError(f"{source}: {'.'.join((*sections, last))}: {error} ('{value}')") from error
-
-
-def _validate(tree: dict[str, Any], source: str) -> Settings:
-    try:
-        return Settings.model_validate(tree)
-    except ValidationError as error:
-        problem = error.errors()[0]
-        key = ".".join(str(part) for part in problem["loc"])
-        if problem["type"] == "extra_forbidden":
-            known = _keys(Settings)
-            close = difflib.get_close_matches(key, known, n=1)
-            hint = f"; did you mean '{close[0]}'?" if close else ""
-            raise InputError(f"{source}: unknown key '{key}'{hint}") from error
-        message = problem["msg"].removeprefix("Value error, ")
-        value = "" if problem["type"] in ("missing", "value_error") else f", got {problem['input']!r}"
-        raise InputError(f"{source}: {key}: {message}{value}") from error
-
-
-def _keys(model: type[BaseModel], prefix: str = "") -> list[str]:
-    keys = []
-    for name, field in model.model_fields.items():
-        keys.append(prefix + name)
-        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
-            keys += _keys(field.annotation, f"{prefix}{name}.")
-    return keys
