@@ -28,51 +28,50 @@ PATIENCE = 5.0
 
 @click.command()
 @click.option(
-    "--model", "model_path", type=click.Path(path_type=Path), help="The exported ONNX file. [default: the shipped one]"
+    "--model",
+    "model_path",
+    type=click.Path(path_type=Path),
+    help="The exported ONNX file, or a folder of NAME/VERSION/model.onnx. [default: the shipped file]",
 )
-@click.option(
-    "--address", default=DEFAULT_ADDRESS, show_default=True, help="HOST:PORT to listen at; loopback by default."
-)
+@click.option("--address", help=f"HOST:PORT to listen at. [default: {DEFAULT_ADDRESS}, loopback]")
+@click.option("--metrics-address", help="HOST:PORT of the metrics over HTTP; empty for none. [default: 127.0.0.1:8002]")
 @click.option("--name", help="What requests call the model. [default: by the path]")
-@click.option("--device", type=click.Choice(["cpu", "cuda"]), default="cpu", show_default=True)
-@click.option("--threads", type=click.IntRange(min=0), default=0, help="Of one inference. [default: one per core]")
-@click.option("--max-pixels", type=click.IntRange(min=1), help="Largest frame, width x height. [default: 33554432]")
-@click.option("--max-message-bytes", type=click.IntRange(1, 2**31 - 1), help="Largest request. [default: 33554432]")
-@click.option("--places", type=click.IntRange(min=1), help="Frames held at once; more are refused. [default: 64]")
-@click.option("--max-streams", type=click.IntRange(min=0), help="Streams at the same time. [default: 16]")
-@click.option("--max-in-flight", type=click.IntRange(min=1), help="Frames held for one stream. [default: 16]")
-@click.option("--grace", type=click.FloatRange(min=0), default=10.0, show_default=True, help="Seconds to drain.")
+@click.option("--device", type=click.Choice(["cpu", "cuda"]), help="What runs it. [default: cpu]")
+@click.option("--threads", type=click.IntRange(min=0), help="Of one inference. [default: one per core]")
+@click.option("--grace", type=click.FloatRange(min=0), help="Seconds to drain. [default: 10]")
+@click.option("--settings", "path", type=click.Path(path_type=Path), help="A YAML file of settings (docs/serving.md).")
+@click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="A setting, such as queue.max_wait=2.")
 @json_option
 def serve(
-    model_path: Path | None,
-    address: str,
-    name: str | None,
-    device: Any,
-    threads: int,
-    grace: float,
-    as_json: bool,
-    **limits: int | None,
+    path: Path | None, overrides: tuple[str, ...], model_path: Path | None, as_json: bool, **options: Any
 ) -> None:
-    """Serve an ONNX model over gRPC until SIGTERM or SIGINT, then drain and exit 0.
+    """Serve ONNX models over gRPC until SIGTERM or SIGINT, then drain and exit 0.
 
     The shipped model, CamVid's 11 classes, lies in the repository's model_store. When ready, one line on standard
-    output says where; with port 0, which port it is.
+    output says where; with port 0, which port it is. A file or folder that changes is followed. Settings come from
+    --settings, variables such as ONEPIXEL_QUEUE__MAX_WAIT, --set, and these options; the later win.
     """
     import logging
+    import os
     import signal
     import threading
 
-    from pydantic import ValidationError
-
+    from serving.logs import configure_logging
     from serving.model import Model
-    from serving.server import Limits, Server
+    from serving.repository import WatchedRepository
+    from serving.server import Server
+    from serving.settings import load_server_settings
 
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    try:
-        checked = Limits.model_validate({key: value for key, value in limits.items() if value is not None})
-    except ValidationError as error:
-        raise InputError(error.errors()[0]["msg"]) from error
-    model = Model.load(model_path or _shipped_model(), name=name, device=device, threads=threads)
+    settings = load_server_settings(path, (*overrides, *_overrides(model=model_path, **options)), os.environ)
+    configure_logging(settings.operations)
+    logger = logging.getLogger(__name__)
+    logger.info("settings: %s", settings.model_dump_json(exclude_defaults=True))
+    repository = WatchedRepository(
+        settings.model or _shipped_model(),
+        lambda path, name, version: Model.load(path, name=name, version=version, settings=settings.engine),
+        name=settings.name,
+        default_model=settings.default_model,
+    )
     stop = threading.Event()
 
     def on_signal(number: int, _: object) -> None:
@@ -81,19 +80,23 @@ def serve(
 
     signal.signal(signal.SIGTERM, on_signal)
     signal.signal(signal.SIGINT, on_signal)
-    server = Server(model, address, checked)
+    server = Server(repository, settings)
     server.start()
-    ready = {
-        "address": server.address,
-        "model_name": model.name,
-        "model_version": model.version,
-        "model_digest": model.digest,
-    }
-    text = f"serving {model.name} version {model.version} at {server.address} (sha256 {model.digest})"
-    click.echo(json.dumps(ready) if as_json else text)
+    repository.watch(settings.repository.poll_seconds)
+    models = [{"name": model.name, "version": model.version, "digest": model.digest} for model in repository.models()]
+    if as_json:
+        click.echo(json.dumps({"address": server.address, "metrics_address": server.metrics_address, "models": models}))
+    else:
+        for model in models:
+            click.echo(
+                f"serving {model['name']} version {model['version']} at {server.address} (sha256 {model['digest']})"
+            )
+        if server.metrics_address:
+            click.echo(f"metrics at http://{server.metrics_address}/metrics")
     stop.wait()
-    logging.getLogger(__name__).info("draining, %g s at most", grace)
-    server.stop(grace)
+    logger.info("draining, %g s at most", settings.grace)
+    repository.close()
+    server.stop(settings.grace)
 
 
 @click.command()
@@ -154,6 +157,13 @@ def _plan(client: "Client", source: Path, out: Path) -> tuple[int, Iterator["Res
         return files.count_frames(source), files.segment_video(client, source, out)
     images = files.find_images(source, out)
     return len(images), files.segment_images(client, images, out)
+
+
+def _overrides(**options: Any) -> list[str]:
+    """Return the options that were given as `key=value`, as `--set` takes them."""
+    sections = {"device": "engine.device", "threads": "engine.threads"}
+    given = {sections.get(key, key): value for key, value in options.items() if value is not None}
+    return [f"{key}={json.dumps(str(value) if isinstance(value, Path) else value)}" for key, value in given.items()]
 
 
 def _shipped_model() -> Path:

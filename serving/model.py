@@ -8,7 +8,6 @@ import ctypes
 import hashlib
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, Protocol
 
 import numpy as np
 import onnxruntime
@@ -16,19 +15,10 @@ import onnxruntime
 from serving.errors import InputError
 from serving.frames import Pixels, resize_frame, resize_mask
 from serving.metadata import ModelMetadata
-
-Device = Literal["cpu", "cuda"]
-
-
-class Engine(Protocol):
-    """What turns frames of the model's input size into masks; may be called from several threads."""
-
-    def infer(self, frames: Pixels) -> tuple[Pixels, Pixels]:
-        """Return `class_ids` and `confidence`, both uint8 [N, H, W], of `frames`, uint8 [N, H, W, 3] RGB."""
-        ...
+from serving.settings import EngineSettings
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Model:
     """A model that is ready to answer. Made by `Model.load`; safe to use from several threads."""
 
@@ -53,8 +43,7 @@ class Model:
         *,
         name: str | None = None,
         version: str | None = None,
-        device: Device = "cpu",
-        threads: int = 0,
+        settings: EngineSettings | None = None,
     ) -> "Model":
         """Read, verify and warm up a model.
 
@@ -65,10 +54,8 @@ class Model:
         name, version
             What requests call it. None means from the path: `<name>/<version>/model.onnx` as in `model_store/`, else
             the file's stem and "1".
-        device
-            "cpu", or "cuda" for the first NVIDIA GPU.
-        threads
-            CPU threads of one inference; 0 means one per physical core.
+        settings
+            What runs it, and with how many threads.
 
         Raises
         ------
@@ -81,8 +68,8 @@ class Model:
             content = path.read_bytes()
         except OSError as error:
             raise InputError(f"{path}: cannot be read: {error.strerror}") from error
-        path_name, path_version = _name_and_version(path)
-        session = _session(content, path, device, threads)
+        path_name, path_version = name_and_version(path)
+        session = _session(content, path, settings or EngineSettings())
         properties = dict(session.get_modelmeta().custom_metadata_map)
         metadata = ModelMetadata.from_properties(properties, str(path))
         _check_contract(session, metadata, path)
@@ -169,21 +156,22 @@ class Model:
             )
 
 
-def _name_and_version(path: Path) -> tuple[str, str]:
+def name_and_version(path: Path) -> tuple[str, str]:
+    """Return what a file's place says: `<name>/<version>/model.onnx` as in `model_store/`, else its stem and "1"."""
     folder = path.resolve().parent
     if path.name == "model.onnx" and folder.name.isdecimal():
         return folder.parent.name, folder.name
     return path.stem, "1"
 
 
-def _session(content: bytes, path: Path, device: Device, threads: int) -> onnxruntime.InferenceSession:
+def _session(content: bytes, path: Path, settings: EngineSettings) -> onnxruntime.InferenceSession:
     options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
+    options.intra_op_num_threads = settings.threads
     options.log_severity_level = 3  # errors; warnings of the optimiser are not the user's
     # A spinning pool takes the cores that decode and encode the other frames: up to 1.7 x on shared cores.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     provider = "CPUExecutionProvider"
-    if device == "cuda":
+    if settings.device == "cuda":
         provider = "CUDAExecutionProvider"
         # Asked before ONNX Runtime is, which prints pages to standard error where there is no driver.
         if provider not in onnxruntime.get_available_providers() or not _has_nvidia_driver():

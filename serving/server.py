@@ -1,4 +1,4 @@
-"""The gRPC server: a model, its queue, the services, and their limits.
+"""The gRPC server: models, their queue, the services, and what watches over them.
 
 Synchronous grpcio, measured against grpc.aio with an executor by `python -m serving.benchmarks.transport`: CPU per
 frame over the bare loop's, on a trivial model on two idle cores, one client / four calls at once: synchronous
@@ -7,27 +7,34 @@ more thread between a frame and its thread.
 Binds to loopback unless told otherwise, in the clear.
 """
 
+import logging
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
-from typing import Annotated
 
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection, reflection_pb2_grpc
+from onepixel.v1 import segmentation_pb2
 from onepixel.v1 import segmentation_pb2_grpc as pb_grpc
-from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from serving.batching import InferenceQueue
 from serving.errors import InputError
-from serving.frames import MAX_PIXELS
+from serving.metrics import Metrics
 from serving.model import Model
+from serving.operations import OperationsServer, split_address
+from serving.repository import Repository
+from serving.security import Clients, TokenInterceptor, Tokens, server_credentials
 from serving.services.answers import Answerer
 from serving.services.calls import Calls
-from serving.services.health import SERVICE, Health
+from serving.services.health import Health
 from serving.services.reflection import Reflection
 from serving.services.segmentation import MAX_OPENING, SegmentationService
-from serving.services.stream import DEPTH
+from serving.settings import ServerSettings, is_loopback
 
+logger = logging.getLogger(__name__)
+
+SERVICE = segmentation_pb2.DESCRIPTOR.services_by_name["SegmentationService"].full_name
 SPARE_THREADS = 8
 """For calls that hold nothing and end soon: refusals, health checks and descriptions."""
 MAX_IDLE_CALLS = 16
@@ -37,52 +44,30 @@ CALLS_PER_THREAD = 4
 KEEPALIVE_SECONDS = (20.0, 10.0)
 """A connection with a call on it is pinged so often, and closed if the answer takes so long: a camera that vanished
 without a word gives back its stream within their sum."""
+WATCH_SECONDS = 0.5
+"""How often the engine is looked at for a hang."""
 HOLD_SECONDS, LAST_SECONDS = 0.1, 0.5
 """At the end of `stop`: refusals are held so long, until gRPC begins to shut down, and then have so long to leave."""
 
 
-class Limits(BaseModel):
-    """What a server allows at most."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
-
-    max_pixels: Annotated[int, Field(gt=0)] = MAX_PIXELS
-    """A frame's width x height, checked before it is decoded."""
-    max_message_bytes: Annotated[int, Field(gt=0, lt=2**31)] = 2**25
-    """A request's bytes. The default holds raw RGB frames up to 3840 x 2160."""
-    places: Annotated[int, Field(gt=0)] = 64
-    """Frames held at once from arrival to mask: one for each call of Segment, two for each stream."""
-    max_streams: Annotated[int, Field(ge=0)] = 16
-    """Streams at the same time; they may not take all places."""
-    max_in_flight: Annotated[int, Field(gt=0)] = 16
-    """Frames held for one stream: the default, and the most that a client may ask for."""
-
-    @model_validator(mode="after")
-    def _streams_leave_places(self) -> "Limits":
-        if self.max_streams * DEPTH >= self.places:
-            raise InputError(
-                f"max_streams: {self.max_streams} streams take {self.max_streams * DEPTH} of {self.places} places; "
-                f"at most {(self.places - 1) // DEPTH} leave one for calls of Segment"
-            )
-        return self
+EMBEDDED = ServerSettings(address="127.0.0.1:0", metrics_address="")
+"""For a server inside another program: a free port on loopback, and no metrics over HTTP."""
 
 
 class Server:
-    """A server of one model; `start` and `stop` it from any thread.
+    """A server of one or several models; `start` and `stop` it from any thread.
 
     Parameters
     ----------
-    model
-        A loaded model, so warm.
-    address
-        HOST:PORT to listen at; port 0 takes a free one.
-    limits
-        What it allows at most.
+    models
+        Loaded models, so warm; one, or those of a repository, which may change.
+    settings
+        All that it is told; `model`, `name` and `repository` are its maker's business.
 
     Raises
     ------
     InputError
-        If the address cannot be bound.
+        If an address cannot be bound, or a file of `settings.security` cannot be read.
 
     Examples
     --------
@@ -93,56 +78,58 @@ class Server:
     >>> server.stop()  # doctest: +SKIP
     """
 
-    def __init__(self, model: Model, address: str = "127.0.0.1:0", limits: Limits | None = None) -> None:
-        limits = limits or Limits()
-        host, _, port = address.rpartition(":")
-        if not host or not port.isdecimal() or int(port) > 65535:
-            raise InputError(f"address: '{address}'; should be HOST:PORT, such as 127.0.0.1:50051")
-        self._queue = InferenceQueue(model, capacity=limits.places)
-        self._service = SegmentationService(
-            Answerer(model, self._queue, max_pixels=limits.max_pixels),
-            max_streams=limits.max_streams,
-            max_in_flight=limits.max_in_flight,
-        )
-        self._idle = Calls("idle calls", MAX_IDLE_CALLS)
-        # Whoever may hold a thread for long is counted: calls by their places, streams, streams that have not sent
-        # their config, and idle calls; so the spare ones are free for what ends soon. Only a request that trickles in
-        # holds one uncounted.
-        threads = limits.places + limits.max_streams + MAX_OPENING + MAX_IDLE_CALLS + SPARE_THREADS
-        ping, patience = (int(seconds * 1000) for seconds in KEEPALIVE_SECONDS)
-        self._threads = ThreadPoolExecutor(threads, thread_name_prefix="call")
-        self._server = grpc.server(
-            self._threads,
-            maximum_concurrent_rpcs=threads * CALLS_PER_THREAD,
-            options=(
-                ("grpc.max_receive_message_length", limits.max_message_bytes),
-                ("grpc.max_send_message_length", -1),  # bounded by max_pixels
-                ("grpc.so_reuseport", 0),  # else two servers share a port, and nobody is told
-                ("grpc.keepalive_time_ms", ping),
-                ("grpc.keepalive_timeout_ms", patience),
-                ("grpc.http2.ping_timeout_ms", patience),  # else a minute, whatever the line above says
-                ("grpc.http2.max_pings_without_data", 0),  # no limit: a silent stream is pinged all the same
-                ("grpc.http2.min_ping_interval_without_data_ms", ping // 2),  # what clients may do likewise
-            ),
-        )
-        pb_grpc.add_SegmentationServiceServicer_to_server(self._service, self._server)
-        self._health = Health(self._idle)
-        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
-        services = (SERVICE, health_pb2.DESCRIPTOR.services_by_name["Health"].full_name, reflection.SERVICE_NAME)
-        reflection_pb2_grpc.add_ServerReflectionServicer_to_server(Reflection(services, self._idle), self._server)
+    def __init__(self, models: Model | Repository, settings: ServerSettings = EMBEDDED) -> None:
+        self._settings, limits = settings, settings.limits
+        host, _ = split_address(settings.address, "address")
+        tokens = None if settings.security.tokens is None else Tokens(settings.security.tokens)
+        credentials = server_credentials(settings.security)
+        self.repository = Repository.of(models) if isinstance(models, Model) else models
+        self._queue = InferenceQueue(capacity=limits.places, settings=settings.queue)
+        self.metrics = Metrics(self._queue, self.repository.models)
+        self._operations: OperationsServer | None = None
         try:
-            self.port: int = self._server.add_insecure_port(address)
-        except RuntimeError as error:
+            # Whoever may hold a thread for long is counted: calls by their places, streams, streams that have not sent
+            # their config, and idle calls; so the spare ones are free for what ends soon. Only a request that trickles
+            # in holds one uncounted.
+            threads = limits.places + limits.max_streams + MAX_OPENING + MAX_IDLE_CALLS + SPARE_THREADS
+            self._threads = ThreadPoolExecutor(threads, thread_name_prefix="call")
+            self._server = grpc.server(
+                self._threads,
+                maximum_concurrent_rpcs=threads * CALLS_PER_THREAD,
+                interceptors=[TokenInterceptor(tokens)] if tokens else [],
+                options=_channel_options(limits.max_message_bytes),
+            )
+            self._add_services(tokens)
+            if settings.metrics_address:
+                self._operations = OperationsServer(
+                    settings.metrics_address, self.metrics.registry, alive=self.is_alive, ready=lambda: self._serving
+                )
+            self.port: int = self._listen(credentials)
+        except BaseException:
             self._queue.close()
-            raise InputError(
-                f"address: cannot listen at '{address}'; is the port in use, or the host unknown? ({error})"
-            ) from error
+            raise
         self.address: str = f"{host}:{self.port}"
+        self._serving = False
+        self._ended = threading.Event()
+        self._warn_if_open(credentials is not None, tokens is not None)
+
+    @property
+    def metrics_address(self) -> str:
+        """HOST:PORT of the metrics; empty where there are none."""
+        return self._operations.address if self._operations else ""
+
+    def is_alive(self) -> bool:
+        """Tell whether the engine is not hanging."""
+        return self._queue.busy_seconds < self._settings.operations.hang_seconds
 
     def start(self) -> None:
         """Begin to answer; returns at once."""
         self._server.start()
+        if self._operations is not None:
+            self._operations.start()
+        self._serving = True
         self._health.set_serving(True)
+        threading.Thread(target=self._watch_engine, name="watchdog", daemon=True).start()
 
     def stop(self, grace: float = 10.0) -> None:
         """Drain and end: take nothing new, answer what was taken, then end the idle calls, which nobody waits for.
@@ -154,14 +141,83 @@ class Server:
         grace
             Seconds after which what is still unanswered is cancelled.
         """
+        self._serving = False
+        self._ended.set()
         self._health.set_serving(False)
         deadline = time.monotonic() + grace
-        self._service.drain(grace)
+        self._accepted.close()
+        self._segmentation.end_openings()
+        self._accepted.wait(grace)
         self._idle.close()
-        self._service.hold_refusals(True)
+        self._accepted.hold_refusals(True)
         time.sleep(max(0.0, min(HOLD_SECONDS, deadline - time.monotonic())))
         stopped = self._server.stop(max(0.0, min(LAST_SECONDS, deadline - time.monotonic())))
-        self._service.hold_refusals(False)
+        self._accepted.hold_refusals(False)
         stopped.wait()
         self._queue.close()
         self._threads.shutdown(wait=False)
+        if self._operations is not None:
+            self._operations.stop()
+
+    def _add_services(self, tokens: Tokens | None) -> None:
+        limits = self._settings.limits
+        clients = Clients(tokens)
+        answerer = Answerer(
+            self.repository, self._queue, max_pixels=limits.max_pixels, metrics=self.metrics, clients=clients
+        )
+        self._accepted = Calls("calls", max_clients=limits.max_clients)
+        self._idle = Calls("idle calls", MAX_IDLE_CALLS)
+        self._segmentation = SegmentationService(answerer, limits, self._accepted)
+        pb_grpc.add_SegmentationServiceServicer_to_server(self._segmentation, self._server)
+        served = (SERVICE,)
+        self._health = Health(served, self._idle)
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
+        told = (*served, health_pb2.DESCRIPTOR.services_by_name["Health"].full_name, reflection.SERVICE_NAME)
+        reflection_pb2_grpc.add_ServerReflectionServicer_to_server(Reflection(told, self._idle), self._server)
+
+    def _listen(self, credentials: grpc.ServerCredentials | None) -> int:
+        address = self._settings.address
+        try:
+            if credentials is None:
+                return int(self._server.add_insecure_port(address))
+            return int(self._server.add_secure_port(address, credentials))
+        except RuntimeError as error:
+            raise InputError(
+                f"address: cannot listen at '{address}'; is the port in use, or the host unknown? ({error})"
+            ) from error
+
+    def _watch_engine(self) -> None:
+        """Say NOT_SERVING while the engine hangs."""
+        well = True
+        while not self._ended.wait(WATCH_SECONDS):
+            if well != (well := self.is_alive()):
+                logger.log(
+                    logging.INFO if well else logging.ERROR,
+                    "the engine answers again" if well else "the engine hangs: %.0f s at one inference",
+                    *(() if well else (self._queue.busy_seconds,)),
+                )
+                self._health.set_serving(well)
+
+    def _warn_if_open(self, encrypted: bool, tokens: bool) -> None:
+        if is_loopback(self._settings.address):
+            return
+        if not encrypted:
+            logger.warning("%s: in the clear; security.certificate and private_key encrypt", self.address)
+        if not tokens and self._settings.security.client_authorities is None:
+            logger.warning(
+                "%s: whoever reaches it may call; security.tokens or client_authorities restrict", self.address
+            )
+
+
+def _channel_options(max_message_bytes: int) -> list[tuple[str, int]]:
+    ping, patience = (int(seconds * 1000) for seconds in KEEPALIVE_SECONDS)
+    return [
+        ("grpc.max_receive_message_length", max_message_bytes),
+        ("grpc.max_send_message_length", -1),  # bounded by max_pixels
+        ("grpc.so_reuseport", 0),  # else two servers share a port, and nobody is told
+        ("grpc.keepalive_time_ms", ping),
+        ("grpc.keepalive_timeout_ms", patience),
+        ("grpc.http2.ping_timeout_ms", patience),  # else a minute, whatever the line above says
+        ("grpc.http2.max_pings_without_data", 0),  # no limit: a silent stream is pinged all the same
+        ("grpc.http2.min_ping_interval_without_data_ms", ping // 2),  # what clients may do likewise
+    ]

@@ -32,6 +32,7 @@ from serving.cli_support import json_option
 from serving.frames import encode_jpeg
 from serving.model import Model
 from serving.server import Server
+from serving.settings import EngineSettings
 
 HEIGHT, WIDTH = 512, 1024
 METHOD = "/onepixel.v1.SegmentationService/Segment"
@@ -67,7 +68,7 @@ def make_work(model: Model) -> Work:
 
 def _serve(kind: str, model_path: Path, pipe: Connection) -> None:
     """Run one contender in this process: says where it listens, then answers each message with its CPU seconds."""
-    model = Model.load(model_path, threads=1)
+    model = Model.load(model_path, settings=EngineSettings(threads=1))
     if kind == "aio":
         asyncio.run(_serve_aio(make_work(model), pipe))
     elif kind == "sync":
@@ -111,7 +112,7 @@ def _handler(answer: Callable[..., object]) -> grpc.GenericRpcHandler:
 
 def _bare(model_path: Path, request: bytes, pipe: Connection) -> None:
     """Do the work in a loop: each message is a number of calls, answered with CPU seconds and latencies."""
-    work = make_work(Model.load(model_path, threads=1))
+    work = make_work(Model.load(model_path, settings=EngineSettings(threads=1)))
     while calls := pipe.recv():
         cpu = time.process_time()
         latencies = []

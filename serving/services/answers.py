@@ -1,94 +1,37 @@
-"""From a frame's message to its segmentation: what `Segment` and `StreamSegment` share.
+"""From a frame to its masks: what every service shares.
 
-Decoding and resizing to the model's input before the queue, resizing back and encoding after it, both on the
-caller's thread; the errors of either, the status that each is on the wire, and the log's line for it.
+Decoding and resizing to the model's input before the queue, resizing back and encoding after it, both on the caller's
+thread, measured stage by stage.
 """
 
-import functools
-import logging
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import CancelledError, Future
+from concurrent.futures import Future
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from functools import partial
 
 import grpc
 import numpy as np
 from onepixel.v1 import segmentation_pb2 as pb
 
 from serving import wire
-from serving.batching import Closed, Expired, Inference, InferenceQueue, QueueFull
-from serving.errors import InputError
-from serving.frames import resize_frame, resize_mask
+from serving.batching import Expired, Inference, InferenceQueue
+from serving.frames import Pixels, resize_frame, resize_mask
 from serving.masks import encode_mask
+from serving.metrics import Metrics, Outcome
 from serving.model import Model
-
-logger = logging.getLogger(__name__)
-
-
-class UnknownModel(LookupError):
-    """No such model, or no such version of it, is served."""
-
-
-_STATUS: tuple[tuple[type[BaseException], grpc.StatusCode], ...] = (
-    (InputError, grpc.StatusCode.INVALID_ARGUMENT),
-    (UnknownModel, grpc.StatusCode.NOT_FOUND),
-    (QueueFull, grpc.StatusCode.RESOURCE_EXHAUSTED),
-    (Expired, grpc.StatusCode.DEADLINE_EXCEEDED),
-    (Closed, grpc.StatusCode.UNAVAILABLE),
-    (CancelledError, grpc.StatusCode.CANCELLED),
-    (grpc.RpcError, grpc.StatusCode.CANCELLED),  # of a request's messages: the client has left
-)
-
-
-def status_of(error: Exception) -> tuple[grpc.StatusCode, str]:
-    """Return the status code and message that stand for an error; what nobody foresaw is INTERNAL, and logged."""
-    for kind, code in _STATUS:
-        if isinstance(error, kind):
-            return code, str(error.args[0]) if error.args else code.name.lower()
-    logger.error("internal error", exc_info=error)
-    return grpc.StatusCode.INTERNAL, "internal error; the server's log says more"
-
-
-def answers_errors(method: Callable[..., Any]) -> Callable[..., Any]:
-    """Let a call that answers once end with the status that stands for what it raised."""
-
-    @functools.wraps(method)
-    def call(self: Any, request: Any, context: grpc.ServicerContext) -> Any:
-        try:
-            return method(self, request, context)
-        except Exception as error:
-            context.abort(*status_of(error))
-
-    return call
-
-
-def streams_errors(method: Callable[..., Any]) -> Callable[..., Any]:
-    """Do the same for a call that answers many times."""
-
-    @functools.wraps(method)
-    def call(self: Any, requests: Any, context: grpc.ServicerContext) -> Iterator[Any]:
-        try:
-            yield from method(self, requests, context)
-        except Exception as error:
-            context.abort(*status_of(error))
-
-    return call
-
-
-def log_refusal(camera_id: str, sequence: int, error: Exception) -> None:
-    """Log which camera's frame was refused and why; what overload refuses by the thousand only at debug."""
-    level = logging.INFO if isinstance(error, InputError | UnknownModel) else logging.DEBUG
-    # Both are the client's text, so quoted and cut.
-    logger.log(
-        level, "refused: camera %.80r, frame %d: %s: %.300r", camera_id, sequence, type(error).__name__, str(error)
-    )
+from serving.repository import Repository
+from serving.security import Clients
+from serving.services.statuses import Caller, log_refusal, outcome_of
 
 
 @dataclass(frozen=True)
 class Started:
     """A frame that waits for the engine."""
 
+    model: Model
+    """What it was given to."""
     future: Future[Inference]
     """What the engine will answer."""
     height: int
@@ -99,31 +42,74 @@ class Started:
     """Nanoseconds that decoding and resizing took."""
 
 
+@dataclass
+class Counted:
+    """A frame that is being counted."""
+
+    model: Model | None = None
+    """What it is for, once that is known."""
+
+
 class Answerer:
-    """One model behind its queue.
+    """The served models behind one queue.
 
     Parameters
     ----------
-    model
+    repository
         What answers.
     queue
         The queue in front of it.
     max_pixels
         Limit of a frame's width x height.
+    metrics
+        Where frames are counted; None means new ones.
+    clients
+        Tells which client a call is from.
     """
 
-    def __init__(self, model: Model, queue: InferenceQueue, *, max_pixels: int) -> None:
-        self.model = model
+    def __init__(
+        self,
+        repository: Repository,
+        queue: InferenceQueue,
+        *,
+        max_pixels: int,
+        metrics: Metrics | None = None,
+        clients: Clients | None = None,
+    ) -> None:
+        self.repository = repository
         self.queue = queue
-        self._max_pixels = max_pixels
+        self.max_pixels = max_pixels
+        self.metrics = metrics or Metrics(queue, repository.models)
+        self._clients = clients or Clients()
 
-    def start(self, frame: pb.Frame, deadline: float | None) -> Started:
-        """Decode a frame and queue it; the caller holds a place.
+    def caller(self, context: grpc.ServicerContext) -> Caller:
+        """Tell who makes a call."""
+        return Caller(context, self._clients.of(context))
+
+    @contextmanager
+    def counted(self, caller: Caller, camera_id: str = "", sequence: int = 0) -> Iterator["Counted"]:
+        """Count a frame that a call holds: its arrival, and what became of it by how the context ends."""
+        self.metrics.received()
+        counted = Counted()
+        try:
+            yield counted
+        except Exception as error:
+            self.metrics.ended(outcome_of(error), counted.model)
+            log_refusal(caller, camera_id, sequence, error)
+            raise
+        self.metrics.ended(Outcome.MASK, counted.model)
+
+    def start(self, model: Model, read: Callable[[], Pixels], client: str, deadline: float | None) -> Started:
+        """Decode a frame and queue it; the caller has a place.
 
         Parameters
         ----------
-        frame
-            The message.
+        model
+            What should answer.
+        read
+            Returns the frame, uint8 [H, W, 3] RGB.
+        client
+            Whose it is.
         deadline
             By `time.monotonic`; checked before decoding, and again at the frame's turn.
 
@@ -137,27 +123,43 @@ class Answerer:
         if deadline is not None and time.monotonic() >= deadline:
             raise Expired("the frame expired before its turn")
         began = time.monotonic_ns()
-        pixels = wire.frame_pixels(frame, self._max_pixels)
-        resized = resize_frame(pixels, *self.model.input_size)
+        pixels = read()
+        resized = resize_frame(pixels, *model.input_size)
         decode_ns = time.monotonic_ns() - began
+        self.metrics.stage("decode", decode_ns)
+        future = self.queue.submit(model, resized, client=client, deadline=deadline, cost=decode_ns * 1e-9)
+        future.add_done_callback(partial(self._count, model))
         height, width = pixels.shape[:2]
-        return Started(self.queue.submit(resized, deadline=deadline), height, width, decode_ns)
+        return Started(model, future, height, width, decode_ns)
 
-    def finish(self, started: Started, options: wire.SegmentOptions, answer: pb.Segmentation) -> None:
-        """Wait for the engine and fill the answer in place: a copy of a large mask would cost as much as its encoding.
+    def wait(self, started: Started) -> Inference:
+        """Wait for the engine.
 
         Raises
         ------
         Expired
-            If the deadline passed first.
+            If the deadline came first.
         CancelledError
             If the future was cancelled.
         """
         inference = started.future.result()
+        self.metrics.stage("queue", inference.queued_ns)
+        self.metrics.stage("inference", inference.inference_ns)
+        return inference
+
+    def fill(self, started: Started, options: wire.SegmentOptions, answer: pb.Segmentation) -> None:
+        """Wait for the engine and fill the answer in place: a copy of a large mask would cost as much as its encoding.
+
+        Raises
+        ------
+        Expired, CancelledError
+            As of `wait`.
+        """
+        inference = self.wait(started)
         began = time.monotonic_ns()
+        model = started.model
         mask = resize_mask(inference.class_ids, started.height, started.width)
-        answer.model_name, answer.model_version = self.model.name, self.model.version
-        answer.model_digest = self.model.digest
+        answer.model_name, answer.model_version, answer.model_digest = model.name, model.version, model.digest
         planes = [(answer.mask, mask)]
         if options.want_confidence:
             planes.append((answer.confidence, resize_mask(inference.confidence, started.height, started.width)))
@@ -166,9 +168,15 @@ class Answerer:
             message.encoding = wire.enum_value(options.mask_encoding, pb.MaskEncoding)
             message.data = encode_mask(plane, options.mask_encoding)
         if options.want_histogram:
-            answer.histogram.extend(np.bincount(mask.ravel(), minlength=len(self.model.metadata.classes)).tolist())
+            answer.histogram.extend(np.bincount(mask.ravel(), minlength=len(model.metadata.classes)).tolist())
+        encode_ns = time.monotonic_ns() - began
+        self.metrics.stage("encode", encode_ns)
         timing = answer.timing
         timing.decode.FromNanoseconds(started.decode_ns)
         timing.queue.FromNanoseconds(inference.queued_ns)
         timing.inference.FromNanoseconds(inference.inference_ns)
-        timing.encode.FromNanoseconds(time.monotonic_ns() - began)
+        timing.encode.FromNanoseconds(encode_ns)
+
+    def _count(self, model: Model, future: Future[Inference]) -> None:
+        if not future.cancelled() and future.exception() is None:
+            self.metrics.inferred(model, future.result().batch)

@@ -5,6 +5,7 @@ server that stopped in between would lose it.
 """
 
 import threading
+from collections import Counter
 from collections.abc import Callable
 
 import grpc
@@ -24,18 +25,22 @@ class Calls:
         What they are, for the refusal: "all 16 idle calls are taken".
     limit
         How many at the same time; None means no limit of its own.
+    max_clients
+        How many clients may have one at the same time; None means no limit.
     """
 
-    def __init__(self, what: str, limit: int | None = None) -> None:
+    def __init__(self, what: str, limit: int | None = None, max_clients: int | None = None) -> None:
         self._what = what
         self._limit = limit
+        self._max_clients = max_clients
+        self._clients: Counter[str] = Counter()
         self._changed = threading.Condition()
         self._ends: dict[object, Callable[[], None]] = {}
         self._closed = False
         self._refuse = threading.Event()
         self._refuse.set()
 
-    def enter(self, context: grpc.ServicerContext, end: Callable[[], None]) -> Callable[[], None]:
+    def enter(self, context: grpc.ServicerContext, end: Callable[[], None], client: str = "") -> Callable[[], None]:
         """Count a call until gRPC is through with it.
 
         Parameters
@@ -44,6 +49,8 @@ class Calls:
             The call's.
         end
             What `close` does to it; must not block.
+        client
+            Whose it is; empty counts to no client.
 
         Returns
         -------
@@ -54,13 +61,16 @@ class Calls:
         Closed
             After `close`.
         QueueFull
-            If the limit is reached.
+            If a limit is reached.
         """
         key = object()
 
         def leave() -> None:
             with self._changed:
-                self._ends.pop(key, None)
+                if self._ends.pop(key, None) is not None and client:
+                    self._clients[client] -= 1
+                    if not self._clients[client]:
+                        del self._clients[client]
                 self._changed.notify_all()
 
         if self._closed:
@@ -70,6 +80,10 @@ class Calls:
                 raise Closed("the server is draining")
             if self._limit is not None and len(self._ends) >= self._limit:
                 raise QueueFull(f"all {self._limit} {self._what} are taken; retry later")
+            if client:
+                if self._max_clients and client not in self._clients and len(self._clients) >= self._max_clients:
+                    raise QueueFull(f"{self._max_clients} clients have calls under way; retry later")
+                self._clients[client] += 1
             self._ends[key] = end
         if not context.add_callback(leave):
             leave()

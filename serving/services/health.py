@@ -1,20 +1,18 @@
-"""`grpc.health.v1` for the server as a whole and for its service by name.
+"""`grpc.health.v1` for the server as a whole and for each of its services by name.
 
 Not grpcio's own servicer: it holds its lock while it sends to those who watch, and takes it on the thread that every
 send needs when one of them leaves; the two together are a server that hangs.
 """
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from serving.batching import Closed
-from serving.services.answers import streams_errors
 from serving.services.calls import Calls
-
-SERVICE = "onepixel.v1.SegmentationService"
+from serving.services.statuses import streams_errors
 
 
 class Health(health_pb2_grpc.HealthServicer):
@@ -22,11 +20,14 @@ class Health(health_pb2_grpc.HealthServicer):
 
     Parameters
     ----------
+    services
+        Full names of what is served.
     idle
         Where those who watch are counted; each holds a thread.
     """
 
-    def __init__(self, idle: Calls) -> None:
+    def __init__(self, services: Iterable[str], idle: Calls) -> None:
+        self._services = frozenset(("", *services))
         self._idle = idle
         self._changed = threading.Condition()
         self._serving = False
@@ -43,7 +44,8 @@ class Health(health_pb2_grpc.HealthServicer):
         """Say once."""
         status = self._status(request.service)
         if status == health_pb2.HealthCheckResponse.SERVICE_UNKNOWN:
-            context.abort(grpc.StatusCode.NOT_FOUND, f"service '{request.service}' is not served; '{SERVICE}' is")
+            served = ", ".join(f"'{service}'" for service in sorted(self._services - {""}))
+            context.abort(grpc.StatusCode.NOT_FOUND, f"service '{request.service}' is not served; {served} are")
         return health_pb2.HealthCheckResponse(status=status)
 
     @streams_errors
@@ -76,7 +78,7 @@ class Health(health_pb2_grpc.HealthServicer):
             self._changed.notify_all()
 
     def _status(self, service: str) -> int:
-        if service not in ("", SERVICE):
+        if service not in self._services:
             return int(health_pb2.HealthCheckResponse.SERVICE_UNKNOWN)
         status = health_pb2.HealthCheckResponse
         return int(status.SERVING if self._serving else status.NOT_SERVING)

@@ -6,8 +6,8 @@ from typing import Any
 import grpc
 from grpc_reflection.v1alpha import reflection
 
-from serving.services.answers import streams_errors
 from serving.services.calls import Calls
+from serving.services.statuses import streams_errors
 
 
 class Reflection(reflection.ReflectionServicer):

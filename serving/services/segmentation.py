@@ -3,8 +3,10 @@
 import queue
 import threading
 import time
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 
 import grpc
 from onepixel.v1 import segmentation_pb2 as pb
@@ -13,9 +15,11 @@ from onepixel.v1 import segmentation_pb2_grpc as pb_grpc
 from serving import wire
 from serving.batching import Closed, Expired, QueueFull
 from serving.errors import InputError
-from serving.services.answers import Answerer, UnknownModel, answers_errors, log_refusal, streams_errors
+from serving.services.answers import Answerer
 from serving.services.calls import Calls
-from serving.services.stream import DEPTH, Stream
+from serving.services.statuses import answers_errors, streams_errors
+from serving.services.stream import Stream
+from serving.settings import Limits
 
 CONFIG_SECONDS = 10.0
 """How long a stream may take to send its config; until then it counts to `MAX_OPENING`, and to no other limit."""
@@ -24,64 +28,51 @@ MAX_OPENING = 16
 
 
 class SegmentationService(pb_grpc.SegmentationServiceServicer):
-    """The service over one model.
+    """The service over the models behind a queue.
 
     Parameters
     ----------
     answerer
-        The model behind its queue.
-    max_streams
-        Streams at the same time; each holds two threads and `DEPTH` places of the queue.
-    max_in_flight
-        Frames that the server holds for one stream: the default, and the most that a client may ask for.
+        What answers.
+    limits
+        How many streams and clients there may be, and how many frames a stream may have the server hold.
+    accepted
+        Where the calls that hold frames are counted.
     """
 
-    def __init__(self, answerer: Answerer, *, max_streams: int, max_in_flight: int) -> None:
+    def __init__(self, answerer: Answerer, limits: Limits, accepted: Calls) -> None:
         self._answerer = answerer
-        self._max_streams = max_streams
-        self._max_in_flight = max_in_flight
+        self._metrics = answerer.metrics
+        self._limits = limits
         self._lock = threading.Lock()
-        self._open = 0
-        self._accepted = Calls("calls")
+        self._open: Counter[str] = Counter()  # streams by client
+        self._accepted = accepted
         self._opening = Calls("streams without a config", MAX_OPENING)
 
-    def drain(self, timeout: float) -> None:
-        """Take nothing new, and wait until what was taken is answered, or for `timeout` seconds.
-
-        New calls are refused with UNAVAILABLE. No more frames are read from streams; those that were read are
-        answered, then each stream ends with UNAVAILABLE, at once if it has not sent its config.
-        """
-        self._accepted.close()
+    def end_openings(self) -> None:
+        """End the streams that have not sent their config, and let no more in."""
         self._opening.close()
-        self._accepted.wait(timeout)
-
-    def hold_refusals(self, hold: bool) -> None:
-        """Keep the refusals of a drained service back, or let them go; see `Calls.hold_refusals`."""
-        self._accepted.hold_refusals(hold)
 
     @answers_errors
     def Segment(self, request: pb.SegmentRequest, context: grpc.ServicerContext) -> pb.SegmentResponse:
         """Segment one frame."""
-        self._accepted.enter(context, lambda: None)
-        try:
-            return self._segment(request, context)
-        except Exception as error:
-            log_refusal(request.frame.camera_id, request.frame.sequence, error)
-            raise
-
-    def _segment(self, request: pb.SegmentRequest, context: grpc.ServicerContext) -> pb.SegmentResponse:
         arrived = time.monotonic()
-        answerer = self._find(request.model_name, request.model_version)
-        options = wire.SegmentOptions.from_message(request.options)
-        deadline = arrived + context.time_remaining()
-        if options.max_age is not None:
-            deadline = min(deadline, arrived + options.max_age)
+        answerer, frame = self._answerer, request.frame
+        caller = answerer.caller(context)
+        self._accepted.enter(context, lambda: None, caller.client)
         response = pb.SegmentResponse()
-        with answerer.queue.reserve():
-            started = answerer.start(request.frame, deadline)
-            if not context.add_callback(started.future.cancel):
-                started.future.cancel()
-            answerer.finish(started, options, response.segmentation)
+        with answerer.counted(caller, frame.camera_id, frame.sequence) as counted:
+            counted.model = answerer.repository.find(request.model_name, request.model_version)
+            options = wire.SegmentOptions.from_message(request.options)
+            deadline = arrived + context.time_remaining()
+            if options.max_age is not None:
+                deadline = min(deadline, arrived + options.max_age)
+            read = partial(wire.frame_pixels, frame, answerer.max_pixels)
+            with answerer.queue.enter(caller.client, deadline=deadline):
+                started = answerer.start(counted.model, read, caller.client, deadline)
+                if not context.add_callback(started.future.cancel):
+                    started.future.cancel()
+                answerer.fill(started, options, response.segmentation)
         return response
 
     @streams_errors
@@ -89,40 +80,37 @@ class SegmentationService(pb_grpc.SegmentationServiceServicer):
         self, requests: Iterator[pb.StreamSegmentRequest], context: grpc.ServicerContext
     ) -> Iterator[pb.StreamSegmentResponse]:
         """Segment a camera's frames, in order."""
-        config = self._first_message(requests, context)
-        answerer = self._find(config.model_name, config.model_version)
+        answerer, config = self._answerer, self._first_message(requests, context)
+        find = partial(answerer.repository.find, config.model_name, config.model_version)
+        find()  # an unknown model is the stream's fault, not each frame's
         options = wire.SegmentOptions.from_message(config.options)
         policy = wire.enum_member(
             config.overflow_policy, wire.OverflowPolicy, pb.OverflowPolicy, "config.overflow_policy"
         )
-        if config.max_in_flight > self._max_in_flight:
-            raise InputError(f"config.max_in_flight: {config.max_in_flight}; this server allows {self._max_in_flight}")
+        most = self._limits.max_in_flight
+        if config.max_in_flight > most:
+            raise InputError(f"config.max_in_flight: {config.max_in_flight}; this server allows {most}")
+        caller = answerer.caller(context)
         stream = Stream(
             answerer,
+            find,
+            caller,
             options,
-            max_in_flight=config.max_in_flight or self._max_in_flight,
+            max_in_flight=config.max_in_flight or min(self._limits.default_in_flight, most),
             overflow_policy=policy or wire.OverflowPolicy.BLOCK,
         )
-        with self._admit_stream(), answerer.queue.reserve(DEPTH):
-            self._accepted.enter(context, lambda: stream.end_input(Closed("the server is draining")))
+        with self._admit_stream(caller.client):
+            self._accepted.enter(context, lambda: stream.end_input(Closed("the server is draining")), caller.client)
             if context.add_callback(stream.cancel):
                 threading.Thread(target=_read, args=(requests, stream), name="stream reader", daemon=True).start()
                 yield from stream.responses()
 
     @answers_errors
     def GetModelInfo(self, request: pb.GetModelInfoRequest, context: grpc.ServicerContext) -> pb.GetModelInfoResponse:
-        """Describe the served model."""
+        """Describe a served model."""
         self._accepted.enter(context, lambda: None)
-        answerer = self._find(request.model_name, request.model_version)
-        return pb.GetModelInfoResponse(model=wire.model_message(answerer.model))
-
-    def _find(self, name: str, version: str) -> Answerer:
-        model = self._answerer.model
-        if name not in ("", model.name):
-            raise UnknownModel(f"model '{name}' is not served; '{model.name}' is")
-        if version not in ("", model.version):
-            raise UnknownModel(f"version '{version}' of model '{model.name}' is not served; '{model.version}' is")
-        return self._answerer
+        model = self._answerer.repository.find(request.model_name, request.model_version)
+        return pb.GetModelInfoResponse(model=wire.model_message(model))
 
     def _first_message(
         self, requests: Iterator[pb.StreamSegmentRequest], context: grpc.ServicerContext
@@ -144,16 +132,21 @@ class SegmentationService(pb_grpc.SegmentationServiceServicer):
         return first.config
 
     @contextmanager
-    def _admit_stream(self) -> Iterator[None]:
+    def _admit_stream(self, client: str) -> Iterator[None]:
+        limits = self._limits
         with self._lock:
-            if self._open >= self._max_streams:
-                raise QueueFull(f"all {self._max_streams} streams are taken; retry later")
-            self._open += 1
+            if self._open.total() >= limits.max_streams:
+                raise QueueFull(f"all {limits.max_streams} streams are taken; retry later")
+            if self._open[client] >= limits.max_streams_per_client:
+                raise QueueFull(f"all {limits.max_streams_per_client} streams of this client are taken; end one")
+            self._open[client] += 1
         try:
-            yield
+            with self._metrics.streams.track_inprogress():
+                yield
         finally:
             with self._lock:
-                self._open -= 1
+                self._open[client] -= 1
+                self._open += Counter()  # forgets clients that have none
 
 
 def _read_first(

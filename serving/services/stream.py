@@ -9,18 +9,23 @@ control reaches the camera.
 import threading
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future
+from functools import partial
 
 from google.rpc import code_pb2
 from onepixel.v1 import segmentation_pb2 as pb
 
-from serving.batching import Expired, Inference
-from serving.services.answers import Answerer, Started, log_refusal, status_of
+from serving import wire
+from serving.batching import Expired, Inference, Place
+from serving.metrics import Outcome
+from serving.model import Model
+from serving.services.answers import Answerer, Started
+from serving.services.statuses import Caller, log_refusal, outcome_of, status_of
 from serving.wire import OverflowPolicy, SegmentOptions
 
 DEPTH = 2
-"""Frames of one stream past decoding: one in the engine, one ready for it. Each takes a place of the queue."""
+"""Frames of one stream past decoding: one in the engine, one ready for it."""
 MAX_UNSENT = 1024
 """Outcomes that wait for a client that does not read."""
 
@@ -34,19 +39,23 @@ class _Entry:
         self.held = True  # counts to max_in_flight
         self.taken = False  # counts to DEPTH
         self.started: Started | None = None
+        self.place: Place | None = None
+        self.outcome = Outcome.MASK
         self.response = pb.StreamSegmentResponse(camera_id=frame.camera_id, sequence=frame.sequence)
         if frame.HasField("capture_time"):
             self.response.capture_time.CopyFrom(frame.capture_time)
 
-    def drop(self, reason: pb.DropReason) -> None:
+    def drop(self, reason: pb.DropReason, outcome: Outcome) -> None:
         self.response.dropped.reason = reason
+        self.outcome = outcome
         self.frame = None
 
-    def fail(self, error: Exception) -> None:
+    def fail(self, error: Exception, caller: Caller) -> None:
         self.response.ClearField("segmentation")
-        log_refusal(self.response.camera_id, self.response.sequence, error)
+        self.outcome = outcome_of(error)
+        log_refusal(caller, self.response.camera_id, self.response.sequence, error)
         if isinstance(error, Expired):
-            self.drop(pb.DROP_REASON_EXPIRED)
+            self.drop(pb.DROP_REASON_EXPIRED, Outcome.EXPIRED)
             return
         code, message = status_of(error)
         self.response.error.code = code_pb2.Code.Value(code.name)
@@ -65,7 +74,11 @@ class Stream:
     Parameters
     ----------
     answerer
-        What answers; the caller holds `DEPTH` places of its queue while the stream lasts.
+        What answers.
+    find
+        Returns the model that answers the next frame: the newest version may be another by then.
+    caller
+        Whose stream it is.
     options
         What each answer should hold.
     max_in_flight
@@ -75,9 +88,19 @@ class Stream:
     """
 
     def __init__(
-        self, answerer: Answerer, options: SegmentOptions, *, max_in_flight: int, overflow_policy: OverflowPolicy
+        self,
+        answerer: Answerer,
+        find: Callable[[], Model],
+        caller: Caller,
+        options: SegmentOptions,
+        *,
+        max_in_flight: int,
+        overflow_policy: OverflowPolicy,
     ) -> None:
         self._answerer = answerer
+        self._metrics = answerer.metrics
+        self._find = find
+        self._caller = caller
         self._options = options
         self._max_in_flight = max_in_flight
         self._policy = overflow_policy
@@ -102,6 +125,7 @@ class Stream:
             self._changed.wait_for(lambda: self._input_ended or self._cancelled or self._has_room())
             if self._input_ended or self._cancelled:
                 return False
+            self._metrics.received()
             if self._held >= self._max_in_flight and self._policy is OverflowPolicy.DROP_OLDEST and self._waiting:
                 self._drop(self._waiting.popleft())
             self._entries.append(entry)
@@ -127,6 +151,8 @@ class Stream:
             for entry in self._entries:
                 if entry.started is not None:
                     entry.started.future.cancel()
+                entry.outcome = Outcome.CANCELLED
+                self._end(entry)
             self._entries.clear()
             self._waiting.clear()
             self._changed.notify_all()
@@ -146,6 +172,7 @@ class Stream:
                     continue
                 if entry.started is not None:
                     self._finish(entry, entry.started)
+                self._end(entry)
                 yield entry.response
                 with self._changed:
                     self._held -= entry.held
@@ -162,7 +189,7 @@ class Stream:
         return self._policy is not OverflowPolicy.BLOCK or self._held < self._max_in_flight
 
     def _drop(self, entry: _Entry) -> None:
-        entry.drop(pb.DROP_REASON_OVERFLOW)
+        entry.drop(pb.DROP_REASON_OVERFLOW, Outcome.OVERFLOW)
         entry.held = False
         self._held -= 1
 
@@ -183,25 +210,37 @@ class Stream:
         return None
 
     def _start(self, entry: _Entry, frame: pb.Frame) -> None:
-        max_age = self._options.max_age
+        max_age, client = self._options.max_age, self._caller.client
         deadline = None if max_age is None else entry.arrived + max_age
+        place = None
         try:
-            started = self._answerer.start(frame, deadline)
+            model = self._find()
+            place = self._answerer.queue.enter(client, refuse=False)
+            read = partial(wire.frame_pixels, frame, self._answerer.max_pixels)
+            started = self._answerer.start(model, read, client, deadline)
         except Exception as error:
-            entry.fail(error)
+            entry.fail(error, self._caller)
+            if place is not None:
+                place.leave()
         else:
             with self._changed:
-                entry.started = started
+                entry.started, entry.place = started, place
                 if self._cancelled:
                     started.future.cancel()
+                    place.leave()
             started.future.add_done_callback(self._notify)
         entry.frame = None
 
     def _finish(self, entry: _Entry, started: Started) -> None:
         try:
-            self._answerer.finish(started, self._options, entry.response.segmentation)
+            self._answerer.fill(started, self._options, entry.response.segmentation)
         except Exception as error:
-            entry.fail(error)
+            entry.fail(error, self._caller)
+
+    def _end(self, entry: _Entry) -> None:
+        self._metrics.ended(entry.outcome, entry.started.model if entry.started else None)
+        if entry.place is not None:
+            entry.place.leave()
 
     def _notify(self, _: Future[Inference]) -> None:
         with self._changed:

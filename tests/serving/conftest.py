@@ -15,6 +15,7 @@ from serving.client import Client
 from serving.frames import Pixels, encode_jpeg
 from serving.model import Model
 from serving.server import Server
+from serving.settings import EngineSettings
 
 HEIGHT, WIDTH = 24, 32
 
@@ -29,7 +30,7 @@ def model_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def model(model_path: Path) -> Model:
-    return Model.load(model_path, threads=1)
+    return Model.load(model_path, settings=EngineSettings(threads=1))
 
 
 @pytest.fixture

@@ -9,21 +9,26 @@ import pytest
 from serving.batching import Closed, Expired, InferenceQueue, QueueFull
 from serving.frames import Pixels
 from serving.model import Model
+from serving.settings import QueueSettings
 
 FRAME = np.zeros((24, 32, 3), np.uint8)
 
 
 class GatedEngine:
-    """A real model behind a gate, so that a test decides when an inference ends; counts the frames it was given."""
+    """A real model behind a gate, so that a test decides when an inference ends; tells the frames it was given."""
 
     def __init__(self, model: Model) -> None:
         self.model = model
         self.gate = threading.Semaphore(0)
         self.entered = threading.Semaphore(0)
-        self.seen: list[int] = []
+        self.batches: list[list[int]] = []
+
+    @property
+    def seen(self) -> list[int]:
+        return [number for batch in self.batches for number in batch]
 
     def infer(self, frames: Pixels) -> tuple[Pixels, Pixels]:
-        self.seen.append(int(frames[0, 0, 0, 0]))
+        self.batches.append(frames[:, 0, 0, 0].tolist())
         self.entered.release()
         assert self.gate.acquire(timeout=5)
         return self.model.infer(frames)
@@ -36,17 +41,31 @@ def engine(model: Model) -> GatedEngine:
 
 @pytest.fixture
 def queue(engine: GatedEngine) -> Iterator[InferenceQueue]:
-    queue = InferenceQueue(engine, capacity=2)
+    queue = InferenceQueue(capacity=2)
     yield queue
     engine.gate.release(100)
     queue.close()
+
+
+@pytest.fixture
+def batching(engine: GatedEngine) -> Iterator[InferenceQueue]:
+    queue = InferenceQueue(capacity=64, settings=QueueSettings(max_batch=3, batch_delay=0.2))
+    yield queue
+    engine.gate.release(100)
+    queue.close()
+
+
+def measured(queue: InferenceQueue, seconds: float) -> InferenceQueue:
+    """Let a queue believe that a frame takes so long."""
+    queue._interval = seconds
+    return queue
 
 
 def test_first_come_first_served_with_the_engines_masks(
     queue: InferenceQueue, engine: GatedEngine, model: Model
 ) -> None:
     frames = [np.full((24, 32, 3), (value, 100, 50), np.uint8) for value in (3, 200, 99)]
-    futures = [queue.submit(frame) for frame in frames]
+    futures = [queue.submit(engine, frame) for frame in frames]
     engine.gate.release(3)
     for frame, future in zip(frames, futures, strict=True):
         answer = future.result(5)
@@ -58,21 +77,122 @@ def test_first_come_first_served_with_the_engines_masks(
 
 
 def test_places_are_bounded(queue: InferenceQueue) -> None:
-    with queue.reserve():
-        with queue.reserve(), pytest.raises(QueueFull, match="all 2 places are taken"), queue.reserve():
-            pass
-        with pytest.raises(QueueFull), queue.reserve(2):
-            pass
-    with queue.reserve(2):
+    with queue.enter():
+        with queue.enter(), pytest.raises(QueueFull, match="all 2 places are taken; retry later"):
+            queue.enter()
+        queue.enter(refuse=False).leave()
+    with queue.enter(), queue.enter():
         pass
 
 
-def test_cancelled_and_expired_work_costs_no_inference(queue: InferenceQueue, engine: GatedEngine) -> None:
-    first = queue.submit(FRAME)
+def test_what_would_wait_too_long_is_refused_and_told_when_to_come_again(engine: GatedEngine) -> None:
+    queue = measured(InferenceQueue(capacity=64, settings=QueueSettings(max_wait=1.0)), 0.4)
+    assert queue.bound == 2
+    places = [queue.enter("a") for _ in range(3)]  # the third waits 0.8 s
+    with pytest.raises(QueueFull, match=r"3 frames are ahead, 1\.2 s; at most 1 s may be waited") as caught:
+        queue.enter("a")
+    assert caught.value.retry_after == pytest.approx(0.2)
+    places.pop().leave()
+    with pytest.raises(QueueFull, match=r"2 frames are ahead, 0\.8 s; the deadline is sooner"):
+        queue.enter("a", deadline=time.monotonic() + 1.1)
+    queue.enter("a", deadline=time.monotonic() + 1.3)
+
+
+def test_an_empty_queue_takes_every_frame(engine: GatedEngine) -> None:
+    queue = measured(InferenceQueue(capacity=64, settings=QueueSettings(max_wait=0.1)), 50.0)
+    with queue.enter("a", deadline=time.monotonic() + 0.1), pytest.raises(QueueFull):
+        queue.enter("b")
+
+
+def test_who_has_many_frames_here_leaves_room_for_others(engine: GatedEngine) -> None:
+    queue = measured(InferenceQueue(capacity=64, settings=QueueSettings(max_wait=1.0)), 0.1)
+    for _ in range(11):
+        queue.enter("greedy")
+    with pytest.raises(QueueFull):
+        queue.enter("greedy")
+    queue.enter("modest")  # its turn comes after one of the greedy client's, not after eleven
+    for _ in range(4):
+        queue.enter("modest")
+    with pytest.raises(QueueFull):
+        queue.enter("modest")
+
+
+def test_clients_take_turns(queue: InferenceQueue, engine: GatedEngine) -> None:
+    measured(queue, 0.1)
+    queue.submit(engine, FRAME, client="greedy")
     assert engine.entered.acquire(timeout=5)
-    cancelled = queue.submit(FRAME + 1)
-    expired = queue.submit(FRAME + 2, deadline=time.monotonic())
-    last = queue.submit(FRAME + 3, deadline=time.monotonic() + 60)
+    futures = [queue.submit(engine, FRAME + number, client="greedy") for number in (1, 2, 3)]
+    futures += [queue.submit(engine, FRAME + number, client="modest") for number in (11, 12)]
+    engine.gate.release(6)
+    for future in futures:
+        future.result(5)
+    assert engine.seen == [0, 11, 1, 12, 2, 3]
+
+
+def test_large_frames_wait_for_themselves(queue: InferenceQueue, engine: GatedEngine) -> None:
+    measured(queue, 0.1)
+    queue.submit(engine, FRAME)
+    assert engine.entered.acquire(timeout=5)
+    futures = [queue.submit(engine, FRAME + number, client="large", cost=0.1) for number in (1, 2)]
+    futures += [queue.submit(engine, FRAME + number, client="small") for number in (11, 12, 13)]
+    engine.gate.release(6)
+    for future in futures:
+        future.result(5)
+    assert engine.seen == [0, 1, 11, 12, 2, 13]
+
+
+def test_batches_are_filled_from_all_clients(batching: InferenceQueue, engine: GatedEngine, model: Model) -> None:
+    first = batching.submit(engine, FRAME)  # waits for others, in vain
+    assert engine.entered.acquire(timeout=5)
+    frames = [np.full((24, 32, 3), (value, 100, 50), np.uint8) for value in (3, 200, 99, 5)]
+    futures = [batching.submit(engine, frame, client=str(number % 2)) for number, frame in enumerate(frames)]
+    engine.gate.release(3)
+    assert first.result(5).batch == 1
+    for frame, future in zip(frames, futures, strict=True):
+        class_ids, confidence = model.infer(frame[None])
+        assert np.array_equal(future.result(5).class_ids, class_ids[0])
+        assert np.array_equal(future.result(5).confidence, confidence[0])
+    assert sorted(map(len, engine.batches)) == [1, 1, 3]
+    assert [future.result().batch for future in futures].count(3) == 3
+
+
+def test_a_batch_is_of_one_engine(batching: InferenceQueue, engine: GatedEngine, model: Model) -> None:
+    other = GatedEngine(model)
+    other.gate.release(1)
+    batching.submit(engine, FRAME)
+    assert engine.entered.acquire(timeout=5)
+    futures = [batching.submit(kind, FRAME + number) for number, kind in ((1, engine), (2, other), (3, engine))]
+    engine.gate.release(3)
+    for future in futures:
+        future.result(5)
+    assert (engine.batches, other.batches) == ([[0], [1], [3]], [[2]])
+
+
+def test_a_bad_frame_fails_alone_in_its_batch(batching: InferenceQueue, engine: GatedEngine) -> None:
+    engine.gate.release(100)
+    futures = [batching.submit(engine, frame) for frame in (FRAME, FRAME[:3], FRAME)]
+    assert futures[0].result(5) and futures[2].result(5)
+    assert isinstance(futures[1].exception(5), Exception)
+
+
+def test_what_cannot_be_answered_in_time_costs_no_inference(queue: InferenceQueue, engine: GatedEngine) -> None:
+    queue._costs[engine] = 3.0
+    with pytest.raises(Expired):
+        queue.submit(engine, FRAME, deadline=time.monotonic() + 2.5).result(5)
+    assert engine.seen == []
+    engine.gate.release(1)
+    for _ in range(3):  # nothing was in time, so perhaps the expectation is wrong
+        with pytest.raises(Expired):
+            queue.submit(engine, FRAME, deadline=time.monotonic() + 1).result(5)
+    queue.submit(engine, FRAME, deadline=time.monotonic() + 2.5).result(5)
+
+
+def test_cancelled_and_expired_work_costs_no_inference(queue: InferenceQueue, engine: GatedEngine) -> None:
+    first = queue.submit(engine, FRAME)
+    assert engine.entered.acquire(timeout=5)
+    cancelled = queue.submit(engine, FRAME + 1)
+    expired = queue.submit(engine, FRAME + 2, deadline=time.monotonic())
+    last = queue.submit(engine, FRAME + 3, deadline=time.monotonic() + 60)
     assert cancelled.cancel() and not first.cancel()
     engine.gate.release(4)
     last.result(5)
@@ -86,16 +206,16 @@ def test_cancelled_and_expired_work_costs_no_inference(queue: InferenceQueue, en
 def test_an_engine_that_fails_fails_only_its_frame(queue: InferenceQueue, engine: GatedEngine) -> None:
     engine.gate.release(2)
     with pytest.raises(Exception, match="takes uint8"):
-        queue.submit(FRAME[:3]).result(5)
-    queue.submit(FRAME).result(5)
+        queue.submit(engine, FRAME[:3]).result(5)
+    queue.submit(engine, FRAME).result(5)
 
 
 def test_closing_answers_what_is_queued(queue: InferenceQueue, engine: GatedEngine) -> None:
-    futures = [queue.submit(FRAME) for _ in range(3)]
+    futures = [queue.submit(engine, FRAME) for _ in range(3)]
     engine.gate.release(3)
     queue.close()
     assert all(future.done() and future.exception() is None for future in futures)
-    with pytest.raises(Closed), queue.reserve():
-        pass
     with pytest.raises(Closed):
-        queue.submit(FRAME).result(0)
+        queue.enter()
+    with pytest.raises(Closed):
+        queue.submit(engine, FRAME).result(0)

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 import time
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -32,8 +33,9 @@ def run(*arguments: object) -> Result:
 @pytest.fixture(scope="module")
 def process(model_path: Path) -> Iterator[tuple[subprocess.Popen[str], dict[str, str]]]:
     command = [sys.executable, "-m", "serving", "serve", "--model", str(model_path), "--address", "127.0.0.1:0"]
+    options = ["--metrics-address", "127.0.0.1:0", "--name", "streets", "--threads", "1", "--json"]
     with subprocess.Popen(
-        [*command, "--name", "streets", "--threads", "1", "--json"],
+        [*command, *options],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -59,8 +61,10 @@ def test_serve_says_where_and_segment_finds_it(
     process: tuple[subprocess.Popen[str], dict[str, str]], model: Model, frame: Pixels, tmp_path: Path
 ) -> None:
     _, ready = process
-    assert ready.keys() == {"address", "model_name", "model_version", "model_digest"}
-    assert (ready["model_name"], ready["model_version"], ready["model_digest"]) == ("streets", "1", model.digest)
+    assert ready.keys() == {"address", "metrics_address", "models"}
+    assert ready["models"] == [{"name": "streets", "version": "1", "digest": model.digest}]
+    with urllib.request.urlopen(f"http://{ready['metrics_address']}/metrics") as response:
+        assert f'onepixel_model{{digest="{model.digest}",model="streets",version="1"}} 1.0' in response.read().decode()
     image = tmp_path / "frame.png"
     image.write_bytes(encode_png(frame))
     out = tmp_path / "new" / "out"
@@ -82,7 +86,9 @@ def test_sigterm_drains_and_exits_well(process: tuple[subprocess.Popen[str], dic
     os.kill(served.pid, signal.SIGTERM)
     assert served.wait(10) == 0
     assert served.stdout is not None and served.stdout.read() == ""
-    assert served.stderr is not None and "draining" in served.stderr.read()
+    assert served.stderr is not None
+    log = served.stderr.read()
+    assert "draining" in log and '"engine":{"threads":1}' in log
 
 
 def test_a_folder_goes_on_after_bad_files(server: Server, frame: Pixels, tmp_path: Path) -> None:
@@ -191,10 +197,15 @@ def test_what_a_user_can_mend_exits_2(server: Server, frame: Pixels, tmp_path: P
 
 
 def test_serve_errors_exit_2(server: Server, model_path: Path) -> None:
-    result = run("serve", "--model", model_path, "--address", server.address)
+    command = ("serve", "--model", model_path, "--metrics-address", "")
+    result = run(*command, "--address", server.address)
     assert result.exit_code == 2 and "is the port in use," in result.stderr
-    result = run("serve", "--model", model_path, "--places", 4)
-    assert result.exit_code == 2 and "max_streams: 16 streams take 32 of 4 places" in result.stderr
+    result = run(*command, "--set", "limits.place=4")
+    assert result.exit_code == 2 and "unknown key 'limits.place'; did you mean 'limits.places'?" in result.stderr
+    result = run(*command, "--set", "security.certificate=a.pem")
+    assert result.exit_code == 2 and "certificate and private_key belong together" in result.stderr
+    result = run("serve", "--model", model_path, "--address", "127.0.0.1:0", "--metrics-address", server.address)
+    assert result.exit_code == 2 and f"metrics_address: cannot listen at '{server.address}'" in result.stderr
 
 
 def test_a_server_that_is_not_there_exits_2(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -19,9 +19,10 @@ from serving import server as server_module
 from serving import wire
 from serving.frames import Pixels
 from serving.model import Model
-from serving.server import Limits, Server
+from serving.server import EMBEDDED, Server
 from serving.services import segmentation as segmentation_module
 from serving.services.stream import Stream
+from serving.settings import Limits
 
 Start = Callable[..., tuple[Server, grpc.Channel]]
 
@@ -31,7 +32,7 @@ def start(model: Model) -> Iterator[Start]:
     running: list[tuple[Server, grpc.Channel]] = []
 
     def start(model: Model = model, **limits: int) -> tuple[Server, grpc.Channel]:
-        server = Server(model, limits=Limits(**limits))
+        server = Server(model, EMBEDDED.model_copy(update={"limits": Limits(**limits)}))
         server.start()
         running.append((server, grpc.insecure_channel(server.address)))
         return running[-1]
@@ -105,7 +106,7 @@ def test_stopping_waits_for_frames_and_for_no_idle_call(start: Start, gated: Mod
     silent = stub.StreamSegment(iter(silence))
     under_way = stub.Segment.future(request(frame))
     assert gated.entered.acquire(timeout=5)
-    wait_until(lambda: server._service._opening._ends)
+    wait_until(lambda: server._segmentation._opening._ends)
     began = time.monotonic()
     stopping = threading.Thread(target=server.stop, args=(5,))
     stopping.start()
@@ -160,16 +161,16 @@ def test_every_call_around_a_stop_ends_ok_or_unavailable(start: Start, frame: Pi
 
 def test_silent_streams_take_no_stream_and_end(start: Start, frame: Pixels, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(segmentation_module, "CONFIG_SECONDS", 1.0)
-    server, channel = start(places=5, max_streams=2)
+    server, channel = start(places=3, max_streams=2)
     stub = pb_grpc.SegmentationServiceStub(channel)
     silences = [Silence() for _ in range(2)]
     silent = [stub.StreamSegment(iter(silence)) for silence in silences]
-    wait_until(lambda: len(server._service._opening._ends) == 2)
+    wait_until(lambda: len(server._segmentation._opening._ends) == 2)
     assert len(list(stub.StreamSegment(iter(messages(frame))))) == 1
     for call, silence in zip(silent, silences, strict=True):
         assert status(lambda call=call: next(call)) == ("DEADLINE_EXCEEDED", "stream: no config within 1 s")
         silence.end.set()
-    wait_until(lambda: not server._service._opening._ends)
+    wait_until(lambda: not server._segmentation._opening._ends)
 
 
 def test_silent_streams_are_bounded(start: Start, frame: Pixels, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -178,7 +179,7 @@ def test_silent_streams_are_bounded(start: Start, frame: Pixels, monkeypatch: py
     stub = pb_grpc.SegmentationServiceStub(channel)
     silence = Silence()
     silent = stub.StreamSegment(iter(silence))
-    wait_until(lambda: server._service._opening._ends)
+    wait_until(lambda: server._segmentation._opening._ends)
     refusal = ("RESOURCE_EXHAUSTED", "all 1 streams without a config are taken; retry later")
     assert status(lambda: list(stub.StreamSegment(iter(messages(frame))))) == refusal
     silent.cancel()
@@ -271,9 +272,10 @@ def test_the_log_names_the_camera_of_a_refused_frame(start: Start, caplog: pytes
     stub = pb_grpc.SegmentationServiceStub(channel)
     bad = request(b"hello", camera_id="left\n" + "x" * 1000, sequence=7)
     with caplog.at_level(logging.INFO, logger="serving"):
-        assert status(lambda: stub.Segment(bad))[0] == "INVALID_ARGUMENT"
-        list(stub.StreamSegment(iter([*messages(), pb.StreamSegmentRequest(frame=bad.frame)])))
+        named = (("x-request-id", "drive 3"),)
+        assert status(lambda: stub.Segment(bad, metadata=named))[0] == "INVALID_ARGUMENT"
+        list(stub.StreamSegment(iter([*messages(), pb.StreamSegmentRequest(frame=bad.frame)]), metadata=named))
     called, streamed = (record.getMessage() for record in caplog.records)
     assert called == streamed and len(called) < 400 and "\n" not in called
-    assert called.startswith("refused: camera 'left\\nxxx") and ", frame 7: InputError: " in called
+    assert called.startswith("refused: request 'drive 3', camera 'left\\nxxx") and ", frame 7: InputError: " in called
     assert "text, beginning" in called

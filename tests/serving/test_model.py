@@ -10,6 +10,7 @@ from serving.benchmarks.tiny_model import tiny_model
 from serving.errors import InputError
 from serving.frames import Pixels
 from serving.model import Model
+from serving.settings import EngineSettings
 
 
 def test_a_model_knows_what_it_is(model: Model, model_path: Path) -> None:
@@ -124,4 +125,4 @@ def test_a_file_that_is_no_model_is_refused(tmp_path: Path) -> None:
 def test_a_device_that_is_not_there_is_an_error(model_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("onnxruntime.get_available_providers", lambda: ["CPUExecutionProvider"])
     with pytest.raises(InputError, match="needs an NVIDIA GPU"):
-        Model.load(model_path, device="cuda")
+        Model.load(model_path, settings=EngineSettings(device="cuda"))

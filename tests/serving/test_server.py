@@ -15,15 +15,14 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from onepixel.v1 import segmentation_pb2 as pb
 from onepixel.v1 import segmentation_pb2_grpc as pb_grpc
-from pydantic import ValidationError
 
 from serving import wire
 from serving.errors import InputError
 from serving.frames import Pixels, encode_png
 from serving.masks import MaskEncoding
 from serving.model import Model
-from serving.server import Limits, Server
-from serving.services.health import SERVICE
+from serving.server import EMBEDDED, SERVICE, Server
+from serving.settings import Limits
 from serving.wire import Segmentation, SegmentOptions
 
 Stub = pb_grpc.SegmentationServiceStub
@@ -36,7 +35,7 @@ def start(model: Model) -> Iterator[Callable[..., tuple[Server, Stub]]]:
     running: list[tuple[Server, grpc.Channel]] = []
 
     def start(**limits: int) -> tuple[Server, Stub]:
-        server = Server(model, limits=Limits(**limits))
+        server = Server(model, EMBEDDED.model_copy(update={"limits": Limits(**limits)}))
         server.start()
         channel = grpc.insecure_channel(server.address)
         running.append((server, channel))
@@ -168,7 +167,7 @@ def test_an_empty_stream_ends_well(stub: Stub) -> None:
 
 
 def test_streams_are_bounded_and_leave_room_for_calls(start: Callable[..., tuple[Server, Stub]], frame: Pixels) -> None:
-    _, stub = start(places=5, max_streams=2)
+    _, stub = start(places=3, max_streams=2)
     ends = [threading.Event() for _ in range(2)]
 
     def held(end: threading.Event) -> Iterator[pb.StreamSegmentRequest]:
@@ -195,7 +194,7 @@ def test_streams_are_bounded_and_leave_room_for_calls(start: Callable[..., tuple
 
 
 def test_a_full_server_refuses_and_recovers(gated: Model, jpeg: bytes) -> None:
-    server = Server(gated, limits=Limits(places=1, max_streams=0))
+    server = Server(gated, EMBEDDED.model_copy(update={"limits": Limits(places=1, max_streams=0)}))
     server.start()
     with grpc.insecure_channel(server.address) as channel, ThreadPoolExecutor(16) as pool:
         stub = Stub(channel)
@@ -206,7 +205,7 @@ def test_a_full_server_refuses_and_recovers(gated: Model, jpeg: bytes) -> None:
         gated.gate.release(2)
         assert taken.result(5).segmentation.mask.width == 128
         deadline = time.monotonic() + 5
-        while server._queue._places != 1:
+        while server._queue._held.total() != 0:
             assert time.monotonic() < deadline
             time.sleep(0.001)
         assert stub.Segment(request(jpeg)).segmentation.mask.width == 128
@@ -215,12 +214,12 @@ def test_a_full_server_refuses_and_recovers(gated: Model, jpeg: bytes) -> None:
 
 
 def test_under_load_no_inference_is_wasted_and_a_full_server_refuses(gated: Model, frame: Pixels) -> None:
-    server = Server(gated, limits=Limits(places=3, max_streams=0))
+    server = Server(gated, EMBEDDED.model_copy(update={"limits": Limits(places=3, max_streams=0)}))
     server.start()
 
     def wait_for_free(places: int) -> None:
         deadline = time.monotonic() + 10
-        while server._queue._places != places:
+        while 3 - server._queue._held.total() != places:
             assert time.monotonic() < deadline
             time.sleep(0.001)
 
@@ -244,8 +243,6 @@ def test_under_load_no_inference_is_wasted_and_a_full_server_refuses(gated: Mode
 
 
 def test_limits_are_checked(start: Callable[..., tuple[Server, Stub]], frame: Pixels) -> None:
-    with pytest.raises(ValidationError, match="max_streams: 32 streams take 64 of 64 places; at most 31"):
-        Limits(max_streams=32)
     _, stub = start(max_pixels=100, max_message_bytes=20_000)
     assert "the limit is 100 pixels" in refused(lambda: stub.Segment(request(frame)))[1]
     assert refused(lambda: stub.Segment(request(bytes(20_000))))[0] == "RESOURCE_EXHAUSTED"
@@ -312,10 +309,10 @@ def test_reflection_tells_the_contract(server: Server) -> None:
 
 def test_a_port_in_use_is_a_clear_error(server: Server, model: Model) -> None:
     with pytest.raises(InputError, match=f"cannot listen at '127.0.0.1:{server.port}'; is the port in use,"):
-        Server(model, f"127.0.0.1:{server.port}")
+        Server(model, EMBEDDED.model_copy(update={"address": f"127.0.0.1:{server.port}"}))
     for address in ("127.0.0.1", "50051", ":50051", "127.0.0.1:http", "127.0.0.1:65536"):
         with pytest.raises(InputError, match="should be HOST:PORT"):
-            Server(model, address)
+            Server(model, EMBEDDED.model_copy(update={"address": address}))
 
 
 def test_stopping_answers_what_was_taken_and_ends_open_streams(model: Model, frame: Pixels) -> None:

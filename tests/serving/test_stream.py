@@ -3,8 +3,10 @@
 The engine is a real model behind a gate; what is sent while the gate is shut decides exactly who is dropped.
 """
 
+import dataclasses
 import threading
 import time
+from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
@@ -16,35 +18,66 @@ from serving import wire
 from serving.batching import InferenceQueue
 from serving.frames import Pixels, encode_png
 from serving.model import Model
+from serving.repository import Repository
 from serving.services import stream as stream_module
 from serving.services.answers import Answerer
+from serving.services.statuses import Caller
 from serving.services.stream import DEPTH, Stream
 from serving.wire import OverflowPolicy, SegmentOptions
 
 PNG = encode_png(np.full((24, 32, 3), (9, 8, 7), np.uint8))
 
 
-class Gate:
-    """Holds every inference until opened."""
+class Gate(Model):
+    """A real model that holds every inference until opened."""
 
-    def __init__(self, model: Model) -> None:
-        self.model, self.opened, self.runs = model, threading.Event(), 0
+    @classmethod
+    def before(cls, model: Model) -> "Gate":
+        gate = cls(**{field.name: getattr(model, field.name) for field in dataclasses.fields(model)})
+        vars(gate).update(opened=threading.Event(), runs=0)
+        return gate
 
     def infer(self, frames: Pixels) -> tuple[Pixels, Pixels]:
-        self.runs += 1
+        vars(self)["runs"] += 1
         assert self.opened.wait(5)
-        return self.model.infer(frames)
+        return super().infer(frames)
+
+
+class Nobody:
+    """A caller without a call."""
+
+    def invocation_metadata(self) -> tuple[()]:
+        return ()
 
 
 class Harness:
     def __init__(self, model: Model) -> None:
-        self.gate = Gate(model)
-        self.queue = InferenceQueue(self.gate, capacity=8)
-        self.answerer = Answerer(model, self.queue, max_pixels=10_000)
+        self.gate = Gate.before(model)
+        self.queue = InferenceQueue(capacity=8)
+        self.answerer = Answerer(Repository.of(self.gate), self.queue, max_pixels=10_000)
         self.pool = ThreadPoolExecutor(1)
 
+    def make(self, options: SegmentOptions, policy: OverflowPolicy, held: int) -> Stream:
+        caller = Caller(Nobody(), "camera")
+        find = self.answerer.repository.find
+        return Stream(self.answerer, find, caller, options, max_in_flight=held, overflow_policy=policy)
+
+    def counted(self) -> Counter[str]:
+        """Return the frames by outcome, and those that arrived, as the metrics tell them."""
+        samples = [
+            sample
+            for family in self.answerer.metrics.registry.collect()
+            for sample in family.samples
+            if family.name in ("onepixel_frames", "onepixel_frames_received", "onepixel_inferences")
+        ]
+        totals: Counter[str] = Counter()
+        for sample in samples:
+            if sample.name.endswith("_total"):
+                totals[sample.labels.get("outcome", sample.name)] += int(sample.value)
+        return totals
+
     def open(self, policy: OverflowPolicy, held: int, **options: float) -> Stream:
-        self.stream = Stream(self.answerer, SegmentOptions(**options), max_in_flight=held, overflow_policy=policy)
+        self.stream = self.make(SegmentOptions(**options), policy, held)
         self.answers = self.pool.submit(lambda: [summary(answer) for answer in self.stream.responses()])
         return self.stream
 
@@ -147,7 +180,7 @@ def test_a_frame_without_an_image_is_an_error(harness: Harness) -> None:
 
 
 def test_the_headers_come_back(harness: Harness) -> None:
-    stream = Stream(harness.answerer, SegmentOptions(), max_in_flight=1, overflow_policy=OverflowPolicy.BLOCK)
+    stream = harness.make(SegmentOptions(), OverflowPolicy.BLOCK, 1)
     frame = wire.frame_message(b"", camera_id="left", sequence=2**63)
     frame.capture_time.FromMilliseconds(1_700_000_000_123)
     stream.accept(frame)
@@ -159,7 +192,7 @@ def test_the_headers_come_back(harness: Harness) -> None:
 
 def test_a_client_that_does_not_read_is_not_read_from(harness: Harness, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(stream_module, "MAX_UNSENT", 6)
-    stream = Stream(harness.answerer, SegmentOptions(), max_in_flight=2, overflow_policy=OverflowPolicy.DROP_NEWEST)
+    stream = harness.make(SegmentOptions(), OverflowPolicy.DROP_NEWEST, 2)
     for number in range(6):
         assert stream.accept(wire.frame_message(PNG, sequence=number))
     with ThreadPoolExecutor(1) as reader:
@@ -179,11 +212,15 @@ def test_cancelling_drops_what_waits(harness: Harness) -> None:
     harness.queue.close()
     assert harness.gate.runs == 1
     assert not stream.accept(wire.frame_message(PNG))
+    assert harness.counted() == {
+        "onepixel_frames_received_total": 5, "onepixel_inferences_total": 1, "cancelled": 5,
+    }  # fmt: skip
+    assert harness.queue._held.total() == 0
 
 
 def test_an_error_of_the_input_comes_after_the_outcomes(harness: Harness) -> None:
     harness.gate.opened.set()
-    stream = Stream(harness.answerer, SegmentOptions(), max_in_flight=4, overflow_policy=OverflowPolicy.BLOCK)
+    stream = harness.make(SegmentOptions(), OverflowPolicy.BLOCK, 4)
     assert stream.accept(wire.frame_message(PNG)) and stream.accept(wire.frame_message(PNG, sequence=1))
     stream.end_input(ValueError("no more"))
     assert not stream.accept(wire.frame_message(PNG))
@@ -204,6 +241,10 @@ def test_every_frame_has_one_outcome_under_load(harness: Harness, policy: Overfl
     answers = harness.finish()
     assert [number for number, _ in answers] == list(range(300))
     kinds = [kind for _, kind in answers]
-    assert kinds.count("mask") + kinds.count("OVERFLOW") + kinds.count("error 3") == 300
+    masks, dropped, bad = (kinds.count(kind) for kind in ("mask", "OVERFLOW", "error 3"))
+    assert masks + dropped + bad == 300
+    counted = harness.counted()
+    assert (counted["mask"], counted["overflow"], counted["invalid"]) == (masks, dropped, bad)
+    assert (counted["onepixel_frames_received_total"], counted["onepixel_inferences_total"]) == (300, masks)
     if policy is OverflowPolicy.BLOCK:
         assert kinds.count("error 3") == 43 and kinds.count("mask") == 257

@@ -1,0 +1,52 @@
+"""How a server's log looks: a line of text or a JSON object per event, with the id of the request it is about."""
+
+import json
+import logging
+import sys
+import time
+import uuid
+from typing import Any
+
+import grpc
+
+from serving.settings import OperationSettings
+
+REQUEST_ID = "x-request-id"
+"""The metadata in which a caller may say what its request is called; the log's lines about it say the same."""
+MAX_REQUEST_ID = 128
+
+
+class JsonFormatter(logging.Formatter):
+    """One JSON object per line: `time`, `level`, `logger`, `message`, and what the event has beside."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Lay out a record."""
+        seconds = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created))
+        entry: dict[str, Any] = {
+            "time": f"{seconds}.{int(record.msecs):03d}Z",
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "message": record.getMessage(),
+            **getattr(record, "event", {}),
+        }
+        if record.exc_info:
+            entry["exception"] = self.formatException(record.exc_info)
+        return json.dumps(entry)
+
+
+def configure_logging(settings: OperationSettings) -> None:
+    """Send the log to standard error."""
+    handler = logging.StreamHandler(sys.stderr)
+    if settings.log_format == "json":
+        handler.setFormatter(JsonFormatter())
+    else:
+        handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    logging.basicConfig(level=settings.log_level.upper(), handlers=[handler])
+
+
+def request_id(context: grpc.ServicerContext) -> str:
+    """Return what the caller calls its request, or a new id."""
+    for key, value in context.invocation_metadata() or ():
+        if key == REQUEST_ID and isinstance(value, str):
+            return value[:MAX_REQUEST_ID]
+    return uuid.uuid4().hex

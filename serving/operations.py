@@ -1,0 +1,95 @@
+"""What those who run a server ask over HTTP: /metrics for Prometheus, /livez and /readyz for an orchestrator.
+
+Not alive is a server whose engine hangs: to start it anew is all that helps. Not ready is one that drains.
+"""
+
+import threading
+from collections.abc import Callable
+from http import HTTPStatus
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+from prometheus_client import CollectorRegistry
+from prometheus_client.exposition import choose_encoder
+
+from serving.errors import InputError
+
+
+class OperationsServer:
+    """An HTTP server on a thread of its own.
+
+    Parameters
+    ----------
+    address
+        HOST:PORT; port 0 takes a free one.
+    registry
+        What /metrics tells.
+    alive, ready
+        What /livez and /readyz tell.
+
+    Raises
+    ------
+    InputError
+        If the address cannot be bound.
+    """
+
+    def __init__(
+        self, address: str, registry: CollectorRegistry, *, alive: Callable[[], bool], ready: Callable[[], bool]
+    ) -> None:
+        host, port = split_address(address, "metrics_address")
+
+        class Handler(BaseHTTPRequestHandler):
+            timeout = 10  # seconds of silence after which a connection is closed
+
+            def do_GET(self) -> None:
+                if self.path == "/metrics":
+                    encode, kind = choose_encoder(self.headers.get("Accept", ""))
+                    self._answer(HTTPStatus.OK, kind, encode(registry))
+                elif self.path in ("/livez", "/readyz"):
+                    well = alive() if self.path == "/livez" else ready()
+                    status = HTTPStatus.OK if well else HTTPStatus.SERVICE_UNAVAILABLE
+                    self._answer(status, "text/plain", b"ok\n" if well else b"no\n")
+                else:
+                    self._answer(HTTPStatus.NOT_FOUND, "text/plain", b"/metrics, /livez or /readyz\n")
+
+            def log_message(self, *_: object) -> None:
+                pass  # a scrape every few seconds is no news
+
+            def _answer(self, status: HTTPStatus, kind: str, body: bytes) -> None:
+                self.send_response(status)
+                self.send_header("Content-Type", kind)
+                self.send_header("Content-Length", str(len(body)))
+                self.end_headers()
+                self.wfile.write(body)
+
+        try:
+            self._server = ThreadingHTTPServer((host, port), Handler)
+        except OSError as error:
+            raise InputError(
+                f"metrics_address: cannot listen at '{address}': {error.strerror or error}; "
+                "another HOST:PORT, or an empty one for none"
+            ) from error
+        self._server.daemon_threads = True
+        self.address = f"{host}:{self._server.server_address[1]}"
+
+    def start(self) -> None:
+        """Begin to answer; returns at once."""
+        threading.Thread(target=self._server.serve_forever, name="operations", daemon=True).start()
+
+    def stop(self) -> None:
+        """Answer no more; only after `start`."""
+        self._server.shutdown()
+        self._server.server_close()
+
+
+def split_address(address: str, setting: str) -> tuple[str, int]:
+    """Return the host and the port of HOST:PORT.
+
+    Raises
+    ------
+    InputError
+        If it is none; the message names the setting.
+    """
+    host, _, port = address.rpartition(":")
+    if not host or not port.isdecimal() or int(port) > 65535:
+        raise InputError(f"{setting}: '{address}'; should be HOST:PORT, such as 127.0.0.1:50051")
+    return host, int(port)

@@ -1,0 +1,154 @@
+"""Who may call: TLS, mutual TLS and bearer tokens; and which client a call is from.
+
+A client is the name of its token, or else its certificate's, or else its connection. The queue lets clients take turns
+and limits count by client, so that is what a caller cannot choose.
+"""
+
+import hashlib
+import hmac
+import logging
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import grpc
+
+from serving.errors import InputError
+from serving.settings import SecuritySettings
+
+logger = logging.getLogger(__name__)
+
+OPEN_SERVICES = ("/grpc.health.v1.Health/",)
+"""What answers without a token: an orchestrator's probe has none."""
+SHORTEST_TOKEN = 16
+"""Characters."""
+
+
+class Tokens:
+    """The clients' tokens, by a file with a line `NAME TOKEN` for each; `#` begins a comment.
+
+    Parameters
+    ----------
+    path
+        The file.
+
+    Raises
+    ------
+    InputError
+        If it cannot be read, holds no token, or a line that is none.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._digests: list[tuple[bytes, str]] = []
+        for number, line in enumerate(_read(path).decode("utf-8", "replace").splitlines(), start=1):
+            words = line.partition("#")[0].split()
+            if not words:
+                continue
+            if len(words) != 2 or len(words[1]) < SHORTEST_TOKEN:
+                raise InputError(f"{path}: line {number} should be NAME TOKEN, of {SHORTEST_TOKEN} characters or more")
+            self._digests.append((hashlib.sha256(words[1].encode()).digest(), words[0]))
+        if not self._digests:
+            raise InputError(f"{path}: no token; a line is NAME TOKEN")
+
+    def name_of(self, authorization: str) -> str | None:
+        """Return whose token `Bearer TOKEN` holds, in a time that does not depend on the token; None if nobody's."""
+        kind, _, token = authorization.partition(" ")
+        digest = hashlib.sha256(token.strip().encode("utf-8", "replace")).digest()
+        found = None
+        for known, name in self._digests:
+            if hmac.compare_digest(known, digest):
+                found = name
+        return found if kind.lower() == "bearer" else None
+
+
+class TokenInterceptor(grpc.ServerInterceptor):
+    """Lets calls pass that carry a known token."""
+
+    def __init__(self, tokens: Tokens) -> None:
+        self._tokens = tokens
+        self._refuse = grpc.unary_unary_rpc_method_handler(_refuse)
+
+    def intercept_service(
+        self, continuation: Callable[[grpc.HandlerCallDetails], Any], handler_call_details: grpc.HandlerCallDetails
+    ) -> Any:
+        """Continue, or refuse with UNAUTHENTICATED."""
+        if not handler_call_details.method.startswith(OPEN_SERVICES):
+            metadata = dict(handler_call_details.invocation_metadata or ())
+            authorization = metadata.get("authorization", "")
+            if not isinstance(authorization, str) or self._tokens.name_of(authorization) is None:
+                return self._refuse
+        return continuation(handler_call_details)
+
+
+class Clients:
+    """Tells which client a call is from.
+
+    Parameters
+    ----------
+    tokens
+        The tokens, where calls carry one.
+    """
+
+    def __init__(self, tokens: Tokens | None = None) -> None:
+        self._tokens = tokens
+
+    def of(self, context: grpc.ServicerContext) -> str:
+        """Return the client's name."""
+        if self._tokens is not None:
+            for key, value in context.invocation_metadata() or ():
+                if key == "authorization":
+                    return f"token {self._tokens.name_of(value)}"
+        identities = context.peer_identities()
+        if identities:
+            return f"certificate {identities[0].decode('utf-8', 'replace')}"
+        return str(context.peer())
+
+
+def server_credentials(settings: SecuritySettings) -> grpc.ServerCredentials | None:
+    """Return what encrypts calls; None where they are in the clear.
+
+    Certificates that are replaced on disk are taken from the next connection on.
+
+    Raises
+    ------
+    InputError
+        If a file cannot be read.
+    """
+    if settings.certificate is None or settings.private_key is None:
+        return None
+    certificate, key, authorities = settings.certificate, settings.private_key, settings.client_authorities
+
+    def read() -> grpc.ServerCertificateConfiguration:
+        roots = None if authorities is None else _read(authorities)
+        return grpc.ssl_server_certificate_configuration([(_read(key), _read(certificate))], roots)
+
+    def stamp() -> list[int]:
+        paths = [certificate, key, *([authorities] if authorities else [])]
+        return [path.stat().st_mtime_ns for path in paths]
+
+    seen = stamp() if certificate.exists() and key.exists() else []
+    initial = read()
+
+    def newer() -> grpc.ServerCertificateConfiguration | None:
+        nonlocal seen
+        try:
+            if (now := stamp()) == seen:
+                return None
+            configuration, seen = read(), now
+        except (OSError, InputError) as error:
+            logger.error("the certificate stays as it was: %s", error)
+            return None
+        return configuration
+
+    return grpc.dynamic_ssl_server_credentials(initial, newer, require_client_authentication=authorities is not None)
+
+
+def _refuse(_: object, context: grpc.ServicerContext) -> None:
+    context.abort(grpc.StatusCode.UNAUTHENTICATED, "the metadata `authorization: Bearer TOKEN` is missing or unknown")
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {error.strerror}") from error

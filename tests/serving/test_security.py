@@ -1,0 +1,128 @@
+"""TLS, mutual TLS and tokens, with certificates that openssl makes for the test."""
+
+import shutil
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import grpc
+import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from onepixel.v1 import segmentation_pb2 as pb
+from onepixel.v1 import segmentation_pb2_grpc as pb_grpc
+
+from serving.errors import InputError
+from serving.model import Model
+from serving.security import Tokens
+from serving.server import EMBEDDED, Server
+from serving.settings import SecuritySettings
+
+TOKENS = "# cameras\nleft  left-token-0123456789  # front\n\nright right-token-0123456789\n"
+needs_openssl = pytest.mark.skipif(shutil.which("openssl") is None, reason="needs openssl")
+
+
+def make_certificate(folder: Path, name: str, subject: str = "localhost") -> tuple[Path, Path]:
+    """Make a self-signed certificate and its key."""
+    certificate, key = folder / f"{name}.pem", folder / f"{name}.key"
+    command = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
+    options = ["-days", "2", "-subj", f"/CN={subject}", "-addext", f"subjectAltName=DNS:{subject}"]
+    subprocess.run([*command, *options, "-keyout", key, "-out", certificate], check=True, capture_output=True)
+    return certificate, key
+
+
+@pytest.fixture
+def start(model: Model) -> Iterator[Callable[..., Server]]:
+    running: list[Server] = []
+
+    def start(**security: Path) -> Server:
+        server = Server(model, EMBEDDED.model_copy(update={"security": SecuritySettings(**security)}))
+        server.start()
+        running.append(server)
+        return server
+
+    yield start
+    for server in running:
+        server.stop(0)
+
+
+def ask(server: Server, credentials: grpc.ChannelCredentials | None = None, *metadata: tuple[str, str]) -> str:
+    """Return the name of the model, or of the status."""
+    address = f"localhost:{server.port}"
+    channel = grpc.insecure_channel(address) if credentials is None else grpc.secure_channel(address, credentials)
+    with channel:
+        try:
+            stub = pb_grpc.SegmentationServiceStub(channel)
+            return stub.GetModelInfo(pb.GetModelInfoRequest(), metadata=metadata, timeout=5).model.name
+        except grpc.RpcError as error:
+            return error.code().name
+
+
+@needs_openssl
+def test_tls_and_a_certificate_that_is_renewed(start: Callable[..., Server], tmp_path: Path) -> None:
+    certificate, key = make_certificate(tmp_path, "server")
+    server = start(certificate=certificate, private_key=key)
+    old = grpc.ssl_channel_credentials(certificate.read_bytes())
+    assert ask(server, old) == "tiny"
+    assert ask(server) == "UNAVAILABLE"
+    renewed = make_certificate(tmp_path, "renewed")
+    for fresh, stale in zip(renewed, (certificate, key), strict=True):
+        fresh.replace(stale)
+    assert ask(server, grpc.ssl_channel_credentials(certificate.read_bytes())) == "tiny"
+    assert ask(server, old) == "UNAVAILABLE"
+
+
+@needs_openssl
+def test_mutual_tls_lets_in_who_has_a_known_certificate(start: Callable[..., Server], tmp_path: Path) -> None:
+    certificate, key = make_certificate(tmp_path, "server")
+    camera, camera_key = make_certificate(tmp_path, "camera", "camera-7")
+    server = start(certificate=certificate, private_key=key, client_authorities=camera)
+    roots = certificate.read_bytes()
+    assert ask(server, grpc.ssl_channel_credentials(roots, camera_key.read_bytes(), camera.read_bytes())) == "tiny"
+    assert ask(server, grpc.ssl_channel_credentials(roots)) == "UNAVAILABLE"
+    stranger, stranger_key = make_certificate(tmp_path, "stranger")
+    with_other = grpc.ssl_channel_credentials(roots, stranger_key.read_bytes(), stranger.read_bytes())
+    assert ask(server, with_other) == "UNAVAILABLE"
+
+
+def test_tokens_are_needed_by_all_but_probes(start: Callable[..., Server], tmp_path: Path) -> None:
+    tokens = tmp_path / "tokens"
+    tokens.write_text(TOKENS)
+    server = start(tokens=tokens)
+    assert ask(server, None, ("authorization", "Bearer left-token-0123456789")) == "tiny"
+    for wrong in ((), (("authorization", "Bearer left-token-012345678"),), (("authorization", "left"),)):
+        assert ask(server, None, *wrong) == "UNAUTHENTICATED"
+    with grpc.insecure_channel(server.address) as channel:
+        assert health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest()).status == 1
+        with pytest.raises(grpc.RpcError) as caught:
+            list(pb_grpc.SegmentationServiceStub(channel).StreamSegment(iter([pb.StreamSegmentRequest()])))
+        assert caught.value.code() is grpc.StatusCode.UNAUTHENTICATED
+
+
+def test_a_token_names_its_client(tmp_path: Path) -> None:
+    path = tmp_path / "tokens"
+    path.write_text(TOKENS)
+    tokens = Tokens(path)
+    assert tokens.name_of("Bearer right-token-0123456789") == "right"
+    assert tokens.name_of("bearer left-token-0123456789") == "left"
+    assert tokens.name_of("Basic left-token-0123456789") is None
+    assert tokens.name_of("") is None
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("# nobody\n", "no token; a line is NAME TOKEN"),
+        ("left short\n", "line 1 should be NAME TOKEN, of 16 characters or more"),
+        ("\nleft right-token-0123456789 more\n", "line 2 should be NAME TOKEN"),
+    ],
+)
+def test_a_bad_tokens_file_is_a_clear_error(tmp_path: Path, text: str, message: str) -> None:
+    (tmp_path / "tokens").write_text(text)
+    with pytest.raises(InputError, match=message):
+        Tokens(tmp_path / "tokens")
+
+
+def test_a_missing_file_is_a_clear_error(model: Model, tmp_path: Path) -> None:
+    security = SecuritySettings(certificate=tmp_path / "none.pem", private_key=tmp_path / "none.key")
+    with pytest.raises(InputError, match=r"none\.key: cannot be read"):
+        Server(model, EMBEDDED.model_copy(update={"security": security}))
