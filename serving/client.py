@@ -18,7 +18,7 @@ from onepixel.v1 import segmentation_pb2 as pb
 from onepixel.v1 import segmentation_pb2_grpc as pb_grpc
 
 from serving import wire
-from serving.errors import InputError
+from serving.credentials import Credentials, read_file
 from serving.frames import Pixels
 from serving.masks import MaskEncoding
 from serving.wire import ModelInfo, OverflowPolicy, Segmentation, SegmentOptions
@@ -26,6 +26,7 @@ from serving.wire import ModelInfo, OverflowPolicy, Segmentation, SegmentOptions
 __all__ = [
     "AsyncClient",
     "Client",
+    "Credentials",
     "Image",
     "MaskEncoding",
     "ModelInfo",
@@ -52,12 +53,15 @@ class ServerError(Exception):
         The status, such as `grpc.StatusCode.INVALID_ARGUMENT`.
     message
         What the server said.
+    retry_after
+        Seconds after which the server expects to have room; None where it said nothing of it.
     """
 
-    def __init__(self, code: grpc.StatusCode, message: str) -> None:
+    def __init__(self, code: grpc.StatusCode, message: str, retry_after: float | None = None) -> None:
         super().__init__(f"{code.name}: {message}")
         self.code = code
         self.message = message
+        self.retry_after = retry_after
 
 
 @dataclass(frozen=True)
@@ -98,12 +102,28 @@ class Client:
         none.
     model_name, model_version
         Which model answers; empty means the server's default.
+    credentials
+        How server and client know each other; None means that calls are in the clear.
+
+    Raises
+    ------
+    InputError
+        If a file of the credentials cannot be read.
     """
 
-    def __init__(self, address: str, *, timeout: float = 60.0, model_name: str = "", model_version: str = "") -> None:
-        self._channel = grpc.insecure_channel(address, options=_OPTIONS)
+    def __init__(
+        self,
+        address: str,
+        *,
+        timeout: float = 60.0,
+        model_name: str = "",
+        model_version: str = "",
+        credentials: Credentials | None = None,
+    ) -> None:
+        credentials = credentials or Credentials()
+        self._channel = credentials.connect(grpc, address, _OPTIONS)
         self._stub = pb_grpc.SegmentationServiceStub(self._channel)
-        self._address, self._timeout = address, timeout
+        self._address, self._timeout, self._metadata = address, timeout, credentials.metadata()
         self._model = {"model_name": model_name, "model_version": model_version}
 
     def __enter__(self) -> "Client":
@@ -127,7 +147,7 @@ class Client:
         request = pb.GetModelInfoRequest(**self._model)
         with _server_errors():
             try:
-                self._stub.GetModelInfo(request, timeout=timeout, wait_for_ready=True)
+                self._stub.GetModelInfo(request, timeout=timeout, wait_for_ready=True, metadata=self._metadata)
             except grpc.RpcError as error:
                 raise _absent(error, self._address, timeout) from error
 
@@ -135,7 +155,8 @@ class Client:
         """Ask for the model's classes, palette and provenance."""
         with _server_errors():
             request = pb.GetModelInfoRequest(**self._model)
-            return ModelInfo.from_message(self._stub.GetModelInfo(request, timeout=self._timeout).model)
+            response = self._stub.GetModelInfo(request, timeout=self._timeout, metadata=self._metadata)
+            return ModelInfo.from_message(response.model)
 
     def segment(self, image: Image, options: SegmentOptions | None = None, *, camera_id: str = "") -> Segmentation:
         """Segment one frame.
@@ -158,7 +179,8 @@ class Client:
         """
         request = _request(image, options, camera_id, self._model)
         with _server_errors():
-            return Segmentation.from_message(self._stub.Segment(request, timeout=self._timeout).segmentation)
+            response = self._stub.Segment(request, timeout=self._timeout, metadata=self._metadata)
+            return Segmentation.from_message(response.segmentation)
 
     def stream(
         self,
@@ -203,7 +225,7 @@ class Client:
                 failure.append(error)
                 call.cancel()
 
-        call = self._stub.StreamSegment(requests())
+        call = self._stub.StreamSegment(requests(), metadata=self._metadata)
         try:
             with _server_errors(failure):
                 for response in call:
@@ -215,10 +237,19 @@ class Client:
 class AsyncClient:
     """The same on asyncio; the parameters and the errors are `Client`'s."""
 
-    def __init__(self, address: str, *, timeout: float = 60.0, model_name: str = "", model_version: str = "") -> None:
-        self._channel = grpc.aio.insecure_channel(address, options=_OPTIONS)
+    def __init__(
+        self,
+        address: str,
+        *,
+        timeout: float = 60.0,
+        model_name: str = "",
+        model_version: str = "",
+        credentials: Credentials | None = None,
+    ) -> None:
+        credentials = credentials or Credentials()
+        self._channel = credentials.connect(grpc.aio, address, _OPTIONS)
         self._stub = pb_grpc.SegmentationServiceStub(self._channel)
-        self._address, self._timeout = address, timeout
+        self._address, self._timeout, self._metadata = address, timeout, credentials.metadata()
         self._model = {"model_name": model_name, "model_version": model_version}
 
     async def __aenter__(self) -> "AsyncClient":
@@ -236,14 +267,15 @@ class AsyncClient:
         request = pb.GetModelInfoRequest(**self._model)
         with _server_errors():
             try:
-                await self._stub.GetModelInfo(request, timeout=timeout, wait_for_ready=True)
+                await self._stub.GetModelInfo(request, timeout=timeout, wait_for_ready=True, metadata=self._metadata)
             except grpc.RpcError as error:
                 raise _absent(error, self._address, timeout) from error
 
     async def model_info(self) -> ModelInfo:
         """Ask for the model's classes, palette and provenance."""
         with _server_errors():
-            response = await self._stub.GetModelInfo(pb.GetModelInfoRequest(**self._model), timeout=self._timeout)
+            request = pb.GetModelInfoRequest(**self._model)
+            response = await self._stub.GetModelInfo(request, timeout=self._timeout, metadata=self._metadata)
             return ModelInfo.from_message(response.model)
 
     async def segment(
@@ -252,7 +284,7 @@ class AsyncClient:
         """Segment one frame."""
         request = _request(image, options, camera_id, self._model)
         with _server_errors():
-            response = await self._stub.Segment(request, timeout=self._timeout)
+            response = await self._stub.Segment(request, timeout=self._timeout, metadata=self._metadata)
             return Segmentation.from_message(response.segmentation)
 
     async def stream(
@@ -279,7 +311,7 @@ class AsyncClient:
                 failure.append(error)
                 call.cancel()
 
-        call = self._stub.StreamSegment(requests())
+        call = self._stub.StreamSegment(requests(), metadata=self._metadata)
         try:
             with _server_errors(failure):
                 async for response in call:
@@ -299,11 +331,18 @@ def _server_errors(failure: list[Exception] | None = None) -> Iterator[None]:
     except grpc.RpcError as error:
         if failure:
             raise failure[0] from None
-        raise ServerError(error.code(), error.details() or "") from error
+        raise ServerError(error.code(), error.details() or "", _retry_after(error)) from error
     except asyncio.CancelledError:
         if failure:
             raise failure[0] from None
         raise
+
+
+def _retry_after(error: grpc.RpcError) -> float | None:
+    for key, value in error.trailing_metadata() or ():
+        if key == "grpc-retry-pushback-ms":
+            return int(value) / 1000
+    return None
 
 
 def _absent(error: grpc.RpcError, address: str, timeout: float) -> Exception:
@@ -334,12 +373,7 @@ def _frame_request(image: Image, camera_id: str, sequence: int) -> pb.StreamSegm
 
 
 def _load(image: Image) -> Pixels | bytes:
-    if not isinstance(image, str | Path):
-        return image
-    try:
-        return Path(image).read_bytes()
-    except OSError as error:
-        raise InputError(f"{image}: cannot be read: {error.strerror}") from error
+    return read_file(Path(image)) if isinstance(image, str | Path) else image
 
 
 async def _each(images: Iterable[Image] | AsyncIterable[Image]) -> AsyncIterator[Image]:

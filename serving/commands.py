@@ -6,7 +6,7 @@ Only click is imported until one runs.
 import json
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +17,7 @@ from serving.errors import InputError
 
 if TYPE_CHECKING:
     from serving.client import Client
+    from serving.credentials import Credentials
     from serving.segment_files import Result
 
 DEFAULT_ADDRESS = "127.0.0.1:50051"
@@ -99,12 +100,35 @@ def serve(
     server.stop(settings.grace)
 
 
+def credential_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Let a command that calls a server take what `credentials` needs."""
+    for name, text in (
+        ("--token-file", "File with the token that the server asks for."),
+        ("--private-key", "PEM file of that certificate's key."),
+        ("--certificate", "PEM file of a certificate of one's own, where the server asks for one."),
+        ("--authorities", "PEM file of the authorities that vouch for the server; then calls are encrypted."),
+    ):
+        command = click.option(name, type=click.Path(path_type=Path), help=text)(command)
+    return command
+
+
+def credentials(
+    authorities: Path | None, certificate: Path | None, private_key: Path | None, token_file: Path | None
+) -> "Credentials":
+    """Return what the options of `credential_options` say."""
+    from serving.credentials import Credentials, read_file
+
+    token = "" if token_file is None else read_file(token_file).decode("utf-8", "replace").strip()
+    return Credentials(authorities, certificate, private_key, token)
+
+
 @click.command()
 @click.argument("source", metavar="FILE|FOLDER|VIDEO", type=click.Path(path_type=Path))
 @click.option("--server", "address", default=DEFAULT_ADDRESS, show_default=True, help="HOST:PORT of the server.")
 @click.option("--out", required=True, type=click.Path(path_type=Path, file_okay=False), help="Folder for the results.")
+@credential_options
 @json_option
-def segment(source: Path, address: str, out: Path, as_json: bool) -> None:
+def segment(source: Path, address: str, out: Path, as_json: bool, **files: Path | None) -> None:
     """Segment an image, a folder of images or a video through a server.
 
     Writes for each frame <stem>.png (class ids, 8-bit greyscale) and <stem>_overlay.png (colours over the frame); for
@@ -117,7 +141,7 @@ def segment(source: Path, address: str, out: Path, as_json: bool) -> None:
     began = time.monotonic()
     frames = 0
     failures: list[dict[str, str]] = []
-    with Client(address) as client:
+    with Client(address, credentials=credentials(**files)) as client:
         try:
             client.wait_ready(PATIENCE)
         except ServerError as error:

@@ -13,6 +13,7 @@ from typing import Any
 
 import grpc
 
+from serving.credentials import read_file
 from serving.errors import InputError
 from serving.settings import SecuritySettings
 
@@ -40,7 +41,7 @@ class Tokens:
 
     def __init__(self, path: Path) -> None:
         self._digests: list[tuple[bytes, str]] = []
-        for number, line in enumerate(_read(path).decode("utf-8", "replace").splitlines(), start=1):
+        for number, line in enumerate(read_file(path).decode("utf-8", "replace").splitlines(), start=1):
             words = line.partition("#")[0].split()
             if not words:
                 continue
@@ -119,8 +120,8 @@ def server_credentials(settings: SecuritySettings) -> grpc.ServerCredentials | N
     certificate, key, authorities = settings.certificate, settings.private_key, settings.client_authorities
 
     def read() -> grpc.ServerCertificateConfiguration:
-        roots = None if authorities is None else _read(authorities)
-        return grpc.ssl_server_certificate_configuration([(_read(key), _read(certificate))], roots)
+        roots = None if authorities is None else read_file(authorities)
+        return grpc.ssl_server_certificate_configuration([(read_file(key), read_file(certificate))], roots)
 
     def stamp() -> list[int]:
         paths = [certificate, key, *([authorities] if authorities else [])]
@@ -145,10 +146,3 @@ def server_credentials(settings: SecuritySettings) -> grpc.ServerCredentials | N
 
 def _refuse(_: object, context: grpc.ServicerContext) -> None:
     context.abort(grpc.StatusCode.UNAUTHENTICATED, "the metadata `authorization: Bearer TOKEN` is missing or unknown")
-
-
-def _read(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read: {error.strerror}") from error

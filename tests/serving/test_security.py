@@ -3,15 +3,20 @@
 import shutil
 import subprocess
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import grpc
 import pytest
+from click.testing import CliRunner
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from onepixel.v1 import segmentation_pb2 as pb
 from onepixel.v1 import segmentation_pb2_grpc as pb_grpc
 
+from serving.__main__ import main
+from serving.client import Client, Credentials, ServerError
 from serving.errors import InputError
+from serving.frames import Pixels, encode_png
 from serving.model import Model
 from serving.security import Tokens
 from serving.server import EMBEDDED, Server
@@ -96,6 +101,33 @@ def test_tokens_are_needed_by_all_but_probes(start: Callable[..., Server], tmp_p
         with pytest.raises(grpc.RpcError) as caught:
             list(pb_grpc.SegmentationServiceStub(channel).StreamSegment(iter([pb.StreamSegmentRequest()])))
         assert caught.value.code() is grpc.StatusCode.UNAUTHENTICATED
+
+
+@needs_openssl
+def test_the_client_and_the_command_bring_what_the_server_asks_for(
+    start: Callable[..., Server], frame: Pixels, tmp_path: Path
+) -> None:
+    certificate, key = make_certificate(tmp_path, "server")
+    own, own_key = make_certificate(tmp_path, "camera", "camera-7")
+    (tmp_path / "tokens").write_text(TOKENS)
+    (tmp_path / "token").write_text("left-token-0123456789\n")
+    server = start(certificate=certificate, private_key=key, client_authorities=own, tokens=tmp_path / "tokens")
+    address = f"localhost:{server.port}"
+    known = Credentials(certificate, own, own_key, "left-token-0123456789")
+    assert "left-token" not in repr(known)
+    with Client(address, credentials=known) as client:
+        assert client.segment(frame).model_name == "tiny"
+        assert [outcome.error for outcome in client.stream([frame])] == [None]
+    with Client(address, credentials=replace(known, token="")) as client, pytest.raises(ServerError) as caught:
+        client.segment(frame)
+    assert caught.value.code is grpc.StatusCode.UNAUTHENTICATED
+    (tmp_path / "frame.png").write_bytes(encode_png(frame))
+    files = {"authorities": certificate, "certificate": own, "private-key": own_key, "token-file": tmp_path / "token"}
+    options = [str(word) for name, path in files.items() for word in (f"--{name}", path)]
+    command = ["segment", str(tmp_path / "frame.png"), "--server", address, "--out", str(tmp_path / "out")]
+    assert CliRunner().invoke(main, command + options).exit_code == 0
+    result = CliRunner().invoke(main, command + options[:4])
+    assert result.exit_code == 2 and "certificate and private_key belong together" in result.output
 
 
 def test_a_token_names_its_client(tmp_path: Path) -> None:
