@@ -243,11 +243,11 @@ class InferenceQueue:
             return  # whatever was measured: else a wrong measurement would never be mended
         if wait > self._settings.max_wait:
             raise QueueFull(
-                f"{ahead} frames are ahead, {wait:.3g} s; at most {self._settings.max_wait:g} s may be waited",
+                f"it would wait {wait:.3g} s, behind {ahead}; at most {self._settings.max_wait:g} s may be waited",
                 wait - self._settings.max_wait,
             )
         if deadline is not None and time.monotonic() + wait + self._interval > deadline:
-            raise QueueFull(f"{ahead} frames are ahead, {wait:.3g} s; the deadline is sooner", wait)
+            raise QueueFull(f"it would wait {wait:.3g} s, behind {ahead}; the deadline is sooner", wait)
 
     def _leave(self, client: str, counted: bool) -> None:
         with self._changed:
