@@ -247,8 +247,10 @@ def _jpeg_size(data: bytes) -> tuple[int, int]:
         height, width, _, _ = simplejpeg.decode_jpeg_header(data)
     except ValueError as error:
         raise InputError(f"image: the JPEG header is truncated or damaged ({len(data)} bytes): {error}") from error
-    # In compressed data 0xFF is always followed by 0 or a restart marker, so these bytes mark scans.
-    scans = data.count(b"\xff\xda")
+    # In compressed data 0xFF is always followed by 0 or a restart marker, so 0xFF 0xDA marks a scan. By numpy:
+    # bytes.count takes a tenth of the time of decoding.
+    content = np.frombuffer(data, np.uint8)
+    scans = np.count_nonzero((content[:-1] == 0xFF) & (content[1:] == 0xDA))
     if scans > MAX_JPEG_SCANS:
         raise InputError(f"image: JPEG with {scans} scans; the limit is {MAX_JPEG_SCANS}")
     return height, width

@@ -99,7 +99,15 @@ class Answerer:
             raise
         self.metrics.ended(Outcome.MASK, counted.model)
 
-    def start(self, model: Model, read: Callable[[], Pixels], client: str, deadline: float | None) -> Started:
+    def start(
+        self,
+        model: Model,
+        read: Callable[[], Pixels],
+        client: str,
+        deadline: float | None,
+        *,
+        at_once: bool = False,
+    ) -> Started:
         """Decode a frame and queue it; the caller has a place.
 
         Parameters
@@ -112,6 +120,8 @@ class Answerer:
             Whose it is.
         deadline
             By `time.monotonic`; checked before decoding, and again at the frame's turn.
+        at_once
+            Whether the caller has nothing else to do until the engine has answered.
 
         Raises
         ------
@@ -127,7 +137,8 @@ class Answerer:
         resized = resize_frame(pixels, *model.input_size)
         decode_ns = time.monotonic_ns() - began
         self.metrics.stage("decode", decode_ns)
-        future = self.queue.submit(model, resized, client=client, deadline=deadline, cost=decode_ns * 1e-9)
+        cost = decode_ns * 1e-9
+        future = self.queue.submit(model, resized, client=client, deadline=deadline, cost=cost, at_once=at_once)
         future.add_done_callback(partial(self._count, model))
         height, width = pixels.shape[:2]
         return Started(model, future, height, width, decode_ns)

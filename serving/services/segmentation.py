@@ -69,7 +69,7 @@ class SegmentationService(pb_grpc.SegmentationServiceServicer):
                 deadline = min(deadline, arrived + options.max_age)
             read = partial(wire.frame_pixels, frame, answerer.max_pixels)
             with answerer.queue.enter(caller.client, deadline=deadline):
-                started = answerer.start(counted.model, read, caller.client, deadline)
+                started = answerer.start(counted.model, read, caller.client, deadline, at_once=True)
                 if not context.add_callback(started.future.cancel):
                     started.future.cancel()
                 answerer.fill(started, options, response.segmentation)
