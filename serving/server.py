@@ -15,8 +15,6 @@ from concurrent.futures import ThreadPoolExecutor
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection, reflection_pb2_grpc
-from onepixel.v1 import segmentation_pb2
-from onepixel.v1 import segmentation_pb2_grpc as pb_grpc
 
 from serving.batching import InferenceQueue
 from serving.errors import InputError
@@ -29,12 +27,11 @@ from serving.services.answers import Answerer
 from serving.services.calls import Calls
 from serving.services.health import Health
 from serving.services.reflection import Reflection
-from serving.services.segmentation import MAX_OPENING, SegmentationService
+from serving.services.segmentation import MAX_OPENING, SERVICE, SegmentationService
 from serving.settings import ServerSettings, is_loopback
 
 logger = logging.getLogger(__name__)
 
-SERVICE = segmentation_pb2.DESCRIPTOR.services_by_name["SegmentationService"].full_name
 SPARE_THREADS = 8
 """For calls that hold nothing and end soon: refusals, health checks and descriptions."""
 MAX_IDLE_CALLS = 16
@@ -168,7 +165,7 @@ class Server:
         self._accepted = Calls("calls", max_clients=limits.max_clients)
         self._idle = Calls("idle calls", MAX_IDLE_CALLS)
         self._segmentation = SegmentationService(answerer, limits, self._accepted)
-        pb_grpc.add_SegmentationServiceServicer_to_server(self._segmentation, self._server)
+        self._server.add_generic_rpc_handlers((self._segmentation.handlers(),))
         served = (SERVICE,)
         self._health = Health(served, self._idle)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)

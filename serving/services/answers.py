@@ -18,7 +18,6 @@ from onepixel.v1 import segmentation_pb2 as pb
 from serving import wire
 from serving.batching import Expired, Inference, InferenceQueue
 from serving.frames import Pixels, resize_frame, resize_mask
-from serving.masks import encode_mask
 from serving.metrics import Metrics, Outcome
 from serving.model import Model
 from serving.repository import Repository
@@ -158,8 +157,8 @@ class Answerer:
         self.metrics.stage("inference", inference.inference_ns)
         return inference
 
-    def fill(self, started: Started, options: wire.SegmentOptions, answer: pb.Segmentation) -> None:
-        """Wait for the engine and fill the answer in place: a copy of a large mask would cost as much as its encoding.
+    def finish(self, started: Started, options: wire.SegmentOptions) -> wire.Chunks:
+        """Wait for the engine and serialise the frame's `Segmentation`.
 
         Raises
         ------
@@ -169,24 +168,23 @@ class Answerer:
         inference = self.wait(started)
         began = time.monotonic_ns()
         model = started.model
+        rest = pb.Segmentation(model_name=model.name, model_version=model.version, model_digest=model.digest)
         mask = resize_mask(inference.class_ids, started.height, started.width)
-        answer.model_name, answer.model_version, answer.model_digest = model.name, model.version, model.digest
-        planes = [(answer.mask, mask)]
+        confidence = None
         if options.want_confidence:
-            planes.append((answer.confidence, resize_mask(inference.confidence, started.height, started.width)))
-        for message, plane in planes:
-            message.height, message.width = plane.shape
-            message.encoding = wire.enum_value(options.mask_encoding, pb.MaskEncoding)
-            message.data = encode_mask(plane, options.mask_encoding)
+            plane = resize_mask(inference.confidence, started.height, started.width)
+            confidence = wire.mask_chunks(plane, options.mask_encoding)
         if options.want_histogram:
-            answer.histogram.extend(np.bincount(mask.ravel(), minlength=len(model.metadata.classes)).tolist())
+            rest.histogram.extend(np.bincount(mask.ravel(), minlength=len(model.metadata.classes)).tolist())
+        masks = wire.mask_chunks(mask, options.mask_encoding)
         encode_ns = time.monotonic_ns() - began
         self.metrics.stage("encode", encode_ns)
-        timing = answer.timing
+        timing = rest.timing
         timing.decode.FromNanoseconds(started.decode_ns)
         timing.queue.FromNanoseconds(inference.queued_ns)
         timing.inference.FromNanoseconds(inference.inference_ns)
         timing.encode.FromNanoseconds(encode_ns)
+        return wire.segmentation_chunks(rest, masks, confidence)
 
     def _count(self, model: Model, future: Future[Inference]) -> None:
         if not future.cancelled() and future.exception() is None:

@@ -41,6 +41,7 @@ class _Entry:
         self.started: Started | None = None
         self.place: Place | None = None
         self.outcome = Outcome.MASK
+        self.segmentation: wire.Chunks = []
         self.response = pb.StreamSegmentResponse(camera_id=frame.camera_id, sequence=frame.sequence)
         if frame.HasField("capture_time"):
             self.response.capture_time.CopyFrom(frame.capture_time)
@@ -51,7 +52,6 @@ class _Entry:
         self.frame = None
 
     def fail(self, error: Exception, caller: Caller) -> None:
-        self.response.ClearField("segmentation")
         self.outcome = outcome_of(error)
         log_refusal(caller, self.response.camera_id, self.response.sequence, error)
         if isinstance(error, Expired):
@@ -60,6 +60,12 @@ class _Entry:
         code, message = status_of(error)
         self.response.error.code = code_pb2.Code.Value(code.name)
         self.response.error.message = message
+
+    def serialise(self) -> bytes:
+        """Return the `StreamSegmentResponse`."""
+        number = pb.StreamSegmentResponse.SEGMENTATION_FIELD_NUMBER
+        segmentation = wire.length_delimited(number, self.segmentation) if self.segmentation else []
+        return b"".join([self.response.SerializeToString(), *segmentation])
 
     def ready(self) -> bool:
         # A mask still has to be resized and encoded, on the handler's thread.
@@ -157,8 +163,8 @@ class Stream:
             self._waiting.clear()
             self._changed.notify_all()
 
-    def responses(self) -> Iterator[pb.StreamSegmentResponse]:
-        """Yield the outcomes in order until the input has ended and all are sent.
+    def responses(self) -> Iterator[bytes]:
+        """Yield the outcomes in order, serialised, until the input has ended and all are sent.
 
         Raises
         ------
@@ -173,7 +179,7 @@ class Stream:
                 if entry.started is not None:
                     self._finish(entry, entry.started)
                 self._end(entry)
-                yield entry.response
+                yield entry.serialise()
                 with self._changed:
                     self._held -= entry.held
                     self._taken -= entry.taken
@@ -233,7 +239,7 @@ class Stream:
 
     def _finish(self, entry: _Entry, started: Started) -> None:
         try:
-            self._answerer.fill(started, self._options, entry.response.segmentation)
+            entry.segmentation = self._answerer.finish(started, self._options)
         except Exception as error:
             entry.fail(error, self._caller)
 
