@@ -29,7 +29,8 @@ PATIENCE = 2.0
 STALL = 5.0
 """Seconds without an outcome after which the page says so."""
 MAX_IN_FLIGHT = 3
-"""Frames that the server holds: one in the engine, one decoded, and the freshest; more would only age."""
+"""Frames that the server holds: one in the engine, one decoded, the freshest. With the server's default of 16 as many
+masks come per second, each about four times as late."""
 MAX_AWAITING = 32
 """Frames without an outcome, kept here to be shown beside it; past those none is sent."""
 

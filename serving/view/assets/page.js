@@ -28,6 +28,7 @@ const view = {
   paused: false,
   only: null, // the class that is shown alone
   picture: null, // what is shown: the frame's bitmap, its class ids, and what the server said of them
+  pointer: null, // the event of its last move over a picture
   digest: null, // of the model that the legend shows
   toldAt: 0,
 };
@@ -65,7 +66,7 @@ async function run() {
         continue;
       }
       const form = await (await ask(`next?after=${view.picture?.number ?? 0}`)).formData();
-      const state = JSON.parse(await new Response(form.get("state")).text());
+      const state = JSON.parse(form.get("state"));
       if (state.pair && !view.paused) await take(form, state.pair);
       if (!state.pair || performance.now() - view.toldAt >= PAUSE) tell(state);
     } catch (error) {
@@ -96,7 +97,9 @@ async function take(form, pair) {
   for (let pixel = 0; pixel < classes.length; pixel++) classes[pixel] = read.data[4 * pixel];
   view.picture?.bitmap.close();
   view.picture = { ...pair, bitmap: picture, classes, read };
+  for (const id of ["frame-name", "mask-name"]) element(id).textContent = `${pair.name} · ${width} × ${height}`;
   paint();
+  point();
 }
 
 // The frame, and over it the mask: the classes' colours, black where there is none.
@@ -141,12 +144,11 @@ function say(kind, text) {
 
 function tellPair(server) {
   if (!view.picture) return;
-  const { model, name, width, height, shares } = view.picture;
+  const { model, shares } = view.picture;
   if (model.digest !== view.digest) showClasses(model);
   element("model").textContent =
     `${model.name} version ${model.version} · sha256 ${model.digest.slice(0, 12)} · ${server}`;
   element("model").title = model.digest;
-  for (const id of ["frame-name", "mask-name"]) element(id).textContent = `${name} · ${width} × ${height}`;
   for (const { id } of model.classes) setRow(`class-${id}`, shares[id] ?? 0, `${(100 * (shares[id] ?? 0)).toFixed(1)} %`);
 }
 
@@ -230,22 +232,27 @@ function turnTheme() {
   root.dataset.theme = root.dataset.theme === "dark" ? "light" : "dark";
 }
 
-// Name the class under the pointer.
-for (const id of ["frame", "mask"]) {
-  const point = (event) => {
-    let pointed = null;
-    if (event && view.picture) {
-      const { width, height, classes, model } = view.picture;
-      const box = element(id).getBoundingClientRect();
-      const x = Math.min(width - 1, Math.floor(((event.clientX - box.x) / box.width) * width));
-      const y = Math.min(height - 1, Math.floor(((event.clientY - box.y) / box.height) * height));
-      pointed = model.classes.find((each) => each.id === classes[y * width + x]) ?? null;
-    }
-    element("pointed").textContent = pointed ? pointed.name : "";
-    for (const row of element("classes").children) row.classList.toggle("pointed", row.id === `class-${pointed?.id}`);
-  };
-  element(id).addEventListener("pointermove", point);
-  element(id).addEventListener("pointerleave", () => point(null));
+// Name the class under the pointer, which stays while the pictures change.
+function point() {
+  let pointed = null;
+  if (view.pointer && view.picture) {
+    const { width, height, classes, model } = view.picture;
+    const box = view.pointer.target.getBoundingClientRect();
+    const x = Math.floor(((view.pointer.clientX - box.x) / box.width) * width);
+    const y = Math.floor(((view.pointer.clientY - box.y) / box.height) * height);
+    if (x >= 0 && y >= 0 && x < width && y < height) pointed = model.classes.find(({ id }) => id === classes[y * width + x]);
+  }
+  element("pointed").textContent = pointed?.name ?? "";
+  for (const row of element("classes").children) row.classList.toggle("pointed", row.id === `class-${pointed?.id}`);
+}
+
+for (const { canvas } of [frame, mask]) {
+  for (const [kind, pointer] of [["pointermove", (event) => event], ["pointerleave", () => null]]) {
+    canvas.addEventListener(kind, (event) => {
+      view.pointer = pointer(event);
+      point();
+    });
+  }
 }
 
 const ACTIONS = {
