@@ -4,9 +4,11 @@ They need a protobuf below ours, and each registers the protocol's names for its
 """
 
 import os
+import re
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -32,23 +34,51 @@ def address(model_path: Path) -> Iterator[str]:
         process.communicate()
 
 
+@pytest.fixture(scope="module")
+def interpreter(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """Return the interpreter of a client's environment, which is made when it is first asked for."""
+
+    @cache
+    def interpreter(client: str) -> Path:
+        folder = tmp_path_factory.mktemp(client)
+        python = folder / "bin" / "python"
+        subprocess.run([*UV, "venv", "--quiet", "--clear", str(folder)], check=True)
+        subprocess.run([*UV, "pip", "install", "--quiet", "--python", str(python), CLIENTS[client]], check=True)
+        return python
+
+    return interpreter
+
+
+def run(python: Path, script: str, *arguments: str, folder: Path) -> None:
+    path = folder / "script.py"  # a client's own name would hide the package that it imports
+    path.write_text(script)
+    command = [str(python), str(path), *arguments]
+    done = subprocess.run(command, cwd=folder, env=CLEAN, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
 @pytest.mark.parametrize("client", CLIENTS)
-def test_a_client_gets_the_models_masks(client: str, address: str, frame: Pixels, model: Model, tmp_path: Path) -> None:
-    python = tmp_path / "venv" / "bin" / "python"
-    subprocess.run([*UV, "venv", "--quiet", str(tmp_path / "venv")], check=True)
-    subprocess.run([*UV, "pip", "install", "--quiet", "--python", str(python), CLIENTS[client]], check=True)
+def test_a_client_gets_the_models_masks(
+    client: str, interpreter: Callable[[str], Path], address: str, frame: Pixels, model: Model, tmp_path: Path
+) -> None:
     frames = np.stack([frame, frame[::-1]])
     np.save(tmp_path / "frames.npy", frames)
     for index, picture in enumerate(frames):
         (tmp_path / f"{index}.png").write_bytes(encode_png(picture))
-    script = tmp_path / "client.py"  # its own name would hide the package that it imports
-    script.write_text((FOLDER / f"{client}.py").read_text())
-    command = [str(python), str(script), address, str(tmp_path)]
-    done = subprocess.run(command, cwd=tmp_path, env=CLEAN, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
+    run(interpreter(client), (FOLDER / f"{client}.py").read_text(), address, str(tmp_path), folder=tmp_path)
     expected = [model.segment(np.ascontiguousarray(picture)) for picture in frames]
     with np.load(tmp_path / "masks.npz") as masks:
         assert len(masks.files) >= 4
         for name in masks.files:
             plane = 0 if "class_ids" in name else 1
             assert np.array_equal(masks[name], [answer[plane] for answer in expected]), name
+
+
+def test_the_documented_example_runs(
+    interpreter: Callable[[str], Path], address: str, jpeg: bytes, tmp_path: Path
+) -> None:
+    (example,) = re.findall(r"```python\n(import numpy.*?)```", Path("docs/clients.md").read_text(), re.DOTALL)
+    (tmp_path / "frame.jpg").write_bytes(jpeg)
+    example = example.replace("127.0.0.1:50051", address).replace("camvid", "tiny")
+    check = "assert mask.shape == confidence.shape == (96, 128) and masks.shape == (2, 360, 480)\n"
+    run(interpreter("triton"), example + check, folder=tmp_path)
