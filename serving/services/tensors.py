@@ -1,9 +1,9 @@
 """Between the Open Inference Protocol's tensors and frames and masks.
 
 Names, shapes, lengths and sizes are checked before anything is decoded, and frames are handed on as functions, so that
-a full queue refuses before it pays for them. An answer has the form of its request, raw bytes or typed elements, as
-MLServer, KServe and OpenVINO Model Server do it. Triton answers typed requests with raw bytes, but its client sends
-nothing typed, and reads no typed numbers; KServe's hands typed ones to its user, and of raw ones only an array.
+a full queue refuses before it pays for them. An answer has the form of its request, raw bytes or typed elements, as in
+MLServer and KServe, so that who speaks one form is never answered in the other. Triton answers typed requests with raw
+bytes, but its own client sends raw alone, and reads no typed numbers.
 """
 
 import functools
@@ -32,14 +32,25 @@ _REFUSED = ("classification", "shared_memory_region")  # parameters of Triton's 
 class Answer(Protocol):
     """What the engine made of one frame."""
 
-    class_ids: Pixels
-    """uint8 [H, W], of the model's input size or of the frame's."""
-    confidence: Pixels
-    """uint8 [H, W], 255 x the winning probability, likewise."""
-    height: int
-    """Rows of the frame."""
-    width: int
-    """Pixels in a row of the frame."""
+    @property
+    def class_ids(self) -> Pixels:
+        """uint8 [H, W], of the model's input size or of the frame's."""
+        ...
+
+    @property
+    def confidence(self) -> Pixels:
+        """uint8 [H, W], 255 x the winning probability, likewise."""
+        ...
+
+    @property
+    def height(self) -> int:
+        """Rows of the frame."""
+        ...
+
+    @property
+    def width(self) -> int:
+        """Pixels in a row of the frame."""
+        ...
 
 
 def metadata_message(model: Model, versions: Sequence[str]) -> pb.ModelMetadataResponse:
