@@ -84,6 +84,17 @@ def decode_image(data: bytes, *, image_format: ImageFormat | None = None, max_pi
     )
 
 
+def image_size(data: bytes) -> tuple[int, int]:
+    """Read the height and width, pixels, from the header of a JPEG, PNG or WEBP file; nothing is decoded.
+
+    Raises
+    ------
+    InputError
+        If the data is no such file, or its header is damaged.
+    """
+    return _HEADERS[recognise_format(data)](data)
+
+
 def recognise_format(data: bytes) -> ImageFormat:
     """Tell an image's format by its first bytes.
 
