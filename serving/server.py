@@ -15,6 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection, reflection_pb2_grpc
+from onepixel.oip import open_inference_pb2_grpc as oip_grpc
 
 from serving.batching import InferenceQueue
 from serving.errors import InputError
@@ -26,6 +27,8 @@ from serving.security import Clients, TokenInterceptor, Tokens, server_credentia
 from serving.services.answers import Answerer
 from serving.services.calls import Calls
 from serving.services.health import Health
+from serving.services.open_inference import SERVICE as OPEN_INFERENCE
+from serving.services.open_inference import OpenInference
 from serving.services.reflection import Reflection
 from serving.services.segmentation import MAX_OPENING, SERVICE, SegmentationService
 from serving.settings import ServerSettings, is_loopback
@@ -166,7 +169,10 @@ class Server:
         self._idle = Calls("idle calls", MAX_IDLE_CALLS)
         self._segmentation = SegmentationService(answerer, limits, self._accepted)
         self._server.add_generic_rpc_handlers((self._segmentation.handlers(),))
-        served = (SERVICE,)
+        oip_grpc.add_GRPCInferenceServiceServicer_to_server(
+            OpenInference(answerer, limits, self._accepted), self._server
+        )
+        served = (SERVICE, OPEN_INFERENCE)
         self._health = Health(served, self._idle)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         told = (*served, health_pb2.DESCRIPTOR.services_by_name["Health"].full_name, reflection.SERVICE_NAME)

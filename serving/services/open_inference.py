@@ -3,43 +3,22 @@
 So that the clients of Triton, KServe and MLServer work unchanged. `tensors` has the conversions.
 """
 
-from collections.abc import Sequence
+import time
+from contextlib import ExitStack
 from importlib.metadata import version
-from typing import Protocol
 
 import grpc
 from onepixel.oip import open_inference_pb2 as pb
 from onepixel.oip import open_inference_pb2_grpc as pb_grpc
 
-from serving.model import Model
+from serving.repository import UnknownModel
 from serving.services import tensors
-from serving.services.answers import UnknownModel, answers_errors
+from serving.services.answers import Answerer
+from serving.services.calls import Calls
+from serving.services.statuses import answers_errors
+from serving.settings import Limits
 
 SERVICE = "inference.GRPCInferenceService"
-
-
-class Frontend(Protocol):
-    """What the service asks."""
-
-    def model(self, name: str, version: str) -> Model:
-        """Find a served model; an empty name means the default one, an empty version the newest.
-
-        Raises
-        ------
-        UnknownModel
-            If it is not served.
-        """
-        ...
-
-    def models(self) -> Sequence[Model]:
-        """Return the models that answer now: none while loading or draining."""
-        ...
-
-    def segment(
-        self, model: Model, frames: Sequence[tensors.Frame], context: grpc.ServicerContext
-    ) -> Sequence[tensors.Answer]:
-        """Decode and segment frames, all or none, before the call's deadline."""
-        ...
 
 
 class OpenInference(pb_grpc.GRPCInferenceServiceServicer):
@@ -47,18 +26,19 @@ class OpenInference(pb_grpc.GRPCInferenceServiceServicer):
 
     Parameters
     ----------
-    frontend
+    answerer
         What answers.
-    max_pixels
-        Limit of the pixels of one request's frames together.
-    max_frames
-        Limit of their number.
+    limits
+        How many pixels one request's frames may have together, and how many they may be.
+    accepted
+        Where the calls that hold frames are counted.
     """
 
-    def __init__(self, frontend: Frontend, *, max_pixels: int, max_frames: int) -> None:
-        self._frontend = frontend
-        self._max_pixels = max_pixels
-        self._max_frames = max_frames
+    def __init__(self, answerer: Answerer, limits: Limits, accepted: Calls) -> None:
+        self._answerer = answerer
+        self._repository = answerer.repository
+        self._limits = limits
+        self._accepted = accepted
 
     def ServerLive(self, request: pb.ServerLiveRequest, context: grpc.ServicerContext) -> pb.ServerLiveResponse:
         """Say that the process answers."""
@@ -66,17 +46,17 @@ class OpenInference(pb_grpc.GRPCInferenceServiceServicer):
 
     @answers_errors
     def ServerReady(self, request: pb.ServerReadyRequest, context: grpc.ServicerContext) -> pb.ServerReadyResponse:
-        """Say whether a model answers."""
-        return pb.ServerReadyResponse(ready=bool(self._frontend.models()))
+        """Say whether frames are taken: not while draining."""
+        return pb.ServerReadyResponse(ready=not self._accepted.closed)
 
     @answers_errors
     def ModelReady(self, request: pb.ModelReadyRequest, context: grpc.ServicerContext) -> pb.ModelReadyResponse:
         """Say whether a model answers; one that is unknown does not, as in Triton."""
         try:
-            model = self._frontend.model(request.name, request.version)
+            self._repository.find(request.name, request.version)
         except UnknownModel:
             return pb.ModelReadyResponse(ready=False)
-        return pb.ModelReadyResponse(ready=model in self._frontend.models())
+        return pb.ModelReadyResponse(ready=not self._accepted.closed)
 
     @answers_errors
     def ServerMetadata(
@@ -90,15 +70,35 @@ class OpenInference(pb_grpc.GRPCInferenceServiceServicer):
         self, request: pb.ModelMetadataRequest, context: grpc.ServicerContext
     ) -> pb.ModelMetadataResponse:
         """Describe a model's tensors."""
-        model = self._frontend.model(request.name, request.version)
-        versions = [other.version for other in self._frontend.models() if other.name == model.name]
+        model = self._repository.find(request.name, request.version)
+        versions = [other.version for other in self._repository.models() if other.name == model.name]
         return tensors.metadata_message(model, versions)
 
     @answers_errors
     def ModelInfer(self, request: pb.ModelInferRequest, context: grpc.ServicerContext) -> pb.ModelInferResponse:
-        """Segment frames."""
-        model = self._frontend.model(request.model_name, request.model_version)
-        outputs = tensors.requested_outputs(request)
-        frames = tensors.request_frames(request, max_pixels=self._max_pixels, max_frames=self._max_frames)
-        answers = self._frontend.segment(model, frames, context)
-        return tensors.response_message(request, outputs, model, answers)
+        """Segment frames, all or none; a request that cannot be read counts as one frame."""
+        answerer, deadline = self._answerer, time.monotonic() + context.time_remaining()
+        caller = answerer.caller(context)
+        self._accepted.enter(context, lambda: None, caller.client)
+        with ExitStack() as held:
+            first = held.enter_context(answerer.counted(caller))
+            model = first.model = self._repository.find(request.model_name, request.model_version)
+            outputs = tensors.requested_outputs(request)
+            limits = self._limits
+            frames = tensors.request_frames(request, max_pixels=limits.max_pixels, max_frames=limits.places)
+            for _ in frames[1:]:
+                held.enter_context(answerer.counted(caller)).model = model
+            for _ in frames:
+                held.enter_context(answerer.queue.enter(caller.client, deadline=deadline))
+            started = []
+            for frame in frames:
+                work = answerer.start(model, frame, caller.client, deadline, at_once=len(frames) == 1)
+                held.callback(work.future.cancel)  # where another frame fails, nobody waits for this one
+                if not context.add_callback(work.future.cancel):
+                    work.future.cancel()
+                started.append(work)
+            answers = []
+            for work in started:
+                inference = answerer.wait(work)
+                answers.append(tensors.Answer(inference.class_ids, inference.confidence, work.height, work.width))
+            return tensors.response_message(request, outputs, model, answers)

@@ -8,7 +8,8 @@ bytes, but its own client sends raw alone, and reads no typed numbers.
 
 import functools
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from onepixel.oip import open_inference_pb2 as pb
@@ -29,28 +30,18 @@ _CONTENTS = {"UINT8": "uint_contents", "BYTES": "bytes_contents"}
 _REFUSED = ("classification", "shared_memory_region")  # parameters of Triton's that would change what is answered
 
 
-class Answer(Protocol):
+@dataclass(frozen=True)
+class Answer:
     """What the engine made of one frame."""
 
-    @property
-    def class_ids(self) -> Pixels:
-        """uint8 [H, W], of the model's input size or of the frame's."""
-        ...
-
-    @property
-    def confidence(self) -> Pixels:
-        """uint8 [H, W], 255 x the winning probability, likewise."""
-        ...
-
-    @property
-    def height(self) -> int:
-        """Rows of the frame."""
-        ...
-
-    @property
-    def width(self) -> int:
-        """Pixels in a row of the frame."""
-        ...
+    class_ids: Pixels
+    """uint8 [H, W], of the model's input size."""
+    confidence: Pixels
+    """uint8 [H, W], 255 x the winning probability, likewise."""
+    height: int
+    """Rows of the frame."""
+    width: int
+    """Pixels in a row of the frame."""
 
 
 def metadata_message(model: Model, versions: Sequence[str]) -> pb.ModelMetadataResponse:
@@ -135,6 +126,7 @@ def response_message(
         One per frame; all of one height and width.
     """
     response = pb.ModelInferResponse(model_name=model.name, model_version=model.version, id=request.id)
+    response.parameters["model_digest"].string_param = model.digest
     shape = [len(answers), answers[0].height, answers[0].width]
     for name in outputs:
         output = response.outputs.add(name=name, datatype=OUTPUTS[name][0], shape=shape)

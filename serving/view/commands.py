@@ -1,10 +1,12 @@
 """The command `view`, mounted by `onepixel` and `python -m serving`. Only click is imported until it runs."""
 
 import json
+from functools import partial
+from pathlib import Path
 
 import click
 
-from serving.cli_support import json_option
+from serving.cli_support import DEFAULT_ADDRESS, credential_options, credentials, json_option
 from serving.errors import InputError
 
 PATIENCE = 5.0
@@ -13,9 +15,8 @@ PATIENCE = 5.0
 
 @click.command()
 @click.argument("source", metavar="FOLDER|VIDEO|CAMERA")
-@click.option(
-    "--server", "server_address", default="127.0.0.1:50051", show_default=True, help="HOST:PORT of the server."
-)
+@click.option("--server", "server_address", default=DEFAULT_ADDRESS, show_default=True, help="HOST:PORT of the server.")
+@click.option("--model", "model_name", default="", help="The served model. [default: the server's]")
 @click.option(
     "--address", default="127.0.0.1:8080", show_default=True, help="HOST:PORT of the page; loopback by default."
 )
@@ -24,8 +25,17 @@ PATIENCE = 5.0
     type=click.FloatRange(min=0, min_open=True),
     help="Frames per second. [default: the video's or the camera's own; 10 for a folder]",
 )
+@credential_options
 @json_option
-def view(source: str, server_address: str, address: str, rate: float | None, as_json: bool) -> None:
+def view(
+    source: str,
+    server_address: str,
+    model_name: str,
+    address: str,
+    rate: float | None,
+    as_json: bool,
+    **files: Path | None,
+) -> None:
     """Show frames beside their masks on a web page, until SIGTERM or SIGINT.
 
     The frames are a folder's images or a video's, over and over, or a camera's: its number, or a URL such as
@@ -43,14 +53,15 @@ def view(source: str, server_address: str, address: str, rate: float | None, as_
     from serving.view.web import ViewServer
 
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    with Client(server_address) as client:
+    connect = partial(Client, server_address, model_name=model_name, credentials=credentials(**files))
+    with connect() as client:
         try:
             client.wait_ready(PATIENCE)
             info = client.model_info()
         except ServerError as error:
             raise InputError(f"--server: {error.message}") from error
     opened = open_source(source)
-    feed = Feed(opened, server_address, rate=rate)
+    feed = Feed(opened, server_address, rate=rate, connect=connect)
     server = ViewServer(feed, address)
     stop = threading.Event()
 

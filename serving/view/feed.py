@@ -8,8 +8,9 @@ behind a slow browser, which finds the latest pair whenever it asks.
 import logging
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
+from functools import partial
 from typing import Any
 
 import grpc
@@ -97,11 +98,21 @@ class Feed:
         HOST:PORT of the server.
     rate
         Frames per second at most, in place of the source's own.
+    connect
+        What makes a client of the server; None means one without credentials, of the server's default model.
     """
 
-    def __init__(self, source: Source, address: str, *, rate: float | None = None) -> None:
+    def __init__(
+        self,
+        source: Source,
+        address: str,
+        *,
+        rate: float | None = None,
+        connect: Callable[[], Client] | None = None,
+    ) -> None:
         self.figures = Figures()
         self._source, self._address = source, address
+        self._connect = connect or partial(Client, address)
         self._period = 1 / (rate or source.rate or float("inf"))
         self._stop = threading.Event()
         self._changed = threading.Condition()
@@ -178,7 +189,7 @@ class Feed:
     def _segment(self) -> None:
         while not self._stop.is_set():
             try:
-                with Client(self._address) as client:
+                with self._connect() as client:
                     client.wait_ready(PATIENCE)
                     self._stream(client)
             except Exception as error:

@@ -3,6 +3,7 @@
 They need a protobuf below ours, and each registers the protocol's names for itself. Needs a package registry.
 """
 
+import json
 import os
 import re
 import subprocess
@@ -27,11 +28,12 @@ CLEAN = {key: value for key, value in os.environ.items() if key not in ("PYTHONP
 
 @pytest.fixture(scope="module")
 def address(model_path: Path) -> Iterator[str]:
-    command = [sys.executable, "-m", "tests.serving.services.adapter", str(model_path)]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+    command = [sys.executable, "-m", "serving", "serve", "--model", str(model_path), "--metrics-address", ""]
+    options = ["--address", "127.0.0.1:0", "--json"]
+    with subprocess.Popen([*command, *options], stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
-        yield process.stdout.readline().strip()
-        process.communicate()
+        yield json.loads(process.stdout.readline())["address"]
+        process.terminate()
 
 
 @pytest.fixture(scope="module")

@@ -13,24 +13,16 @@ from onepixel.oip import open_inference_pb2_grpc as pb_grpc
 
 from serving.frames import Pixels, encode_png
 from serving.model import Model
-from tests.serving.services.adapter import OneModel, serving
+from serving.server import EMBEDDED, Server
+from serving.settings import Limits
 
-
-@pytest.fixture(scope="module")
-def running(model: Model) -> Iterator[tuple[OneModel, pb_grpc.GRPCInferenceServiceStub]]:
-    with serving(model) as (frontend, address), grpc.insecure_channel(address) as channel:
-        yield frontend, pb_grpc.GRPCInferenceServiceStub(channel)
+Stub = pb_grpc.GRPCInferenceServiceStub
 
 
 @pytest.fixture
-def stub(running: tuple[OneModel, pb_grpc.GRPCInferenceServiceStub]) -> pb_grpc.GRPCInferenceServiceStub:
-    return running[1]
-
-
-@pytest.fixture
-def frontend(running: tuple[OneModel, pb_grpc.GRPCInferenceServiceStub]) -> Iterator[OneModel]:
-    yield running[0]
-    running[0].loading = False
+def stub(server: Server) -> Iterator[Stub]:
+    with grpc.insecure_channel(server.address) as channel:
+        yield Stub(channel)
 
 
 def refused(call: Callable[[], object]) -> tuple[str, str]:
@@ -51,18 +43,44 @@ def masks(response: pb.ModelInferResponse) -> dict[str, Pixels]:
     }
 
 
-def test_readiness_follows_the_models(stub: pb_grpc.GRPCInferenceServiceStub, frontend: OneModel) -> None:
-    assert stub.ServerLive(pb.ServerLiveRequest()).live
-    for loading in (False, True):
-        frontend.loading = loading
-        assert stub.ServerReady(pb.ServerReadyRequest()).ready is not loading
-        for name, number in (("tiny", "1"), ("tiny", ""), ("", "")):
-            assert stub.ModelReady(pb.ModelReadyRequest(name=name, version=number)).ready is not loading
-        assert not stub.ModelReady(pb.ModelReadyRequest(name="other")).ready
-        assert stub.ServerLive(pb.ServerLiveRequest()).live
+def test_readiness_ends_with_the_drain(model: Model) -> None:
+    server = Server(model)
+    server.start()
+    with grpc.insecure_channel(server.address) as channel:
+        stub = Stub(channel)
+        for ready in (True, False):
+            assert stub.ServerReady(pb.ServerReadyRequest()).ready is ready
+            for name, number in (("tiny", "1"), ("tiny", ""), ("", "")):
+                assert stub.ModelReady(pb.ModelReadyRequest(name=name, version=number)).ready is ready
+            assert not stub.ModelReady(pb.ModelReadyRequest(name="other")).ready
+            assert stub.ServerLive(pb.ServerLiveRequest()).live
+            server._accepted.close()
+    server.stop(1)
 
 
-def test_server_and_model_say_what_they_are(stub: pb_grpc.GRPCInferenceServiceStub) -> None:
+def test_frames_are_counted_and_all_or_none_answered(model: Model, frame: Pixels) -> None:
+    server = Server(model, EMBEDDED.model_copy(update={"limits": Limits(places=3)}))
+    server.start()
+    with grpc.insecure_channel(server.address) as channel:
+        stub = Stub(channel)
+        stub.ModelInfer(frames_request(np.stack([frame] * 3)))
+        files = [encode_png(frame), encode_png(frame)[:-20]]
+        tensor = {"name": "images", "datatype": "BYTES", "shape": [2], "contents": {"bytes_contents": files}}
+        assert refused(lambda: stub.ModelInfer(pb.ModelInferRequest(inputs=[tensor])))[0] == "INVALID_ARGUMENT"
+        code, details = refused(lambda: stub.ModelInfer(frames_request(np.stack([frame] * 4))))
+        assert code == "INVALID_ARGUMENT" and "at most 3" in details
+    server.stop(1)
+    counted = {
+        sample.labels["outcome"]: sample.value
+        for family in server.metrics.registry.collect()
+        for sample in family.samples
+        if sample.name == "onepixel_frames_total"
+    }
+    assert counted == {"mask": 3, "invalid": 2}  # a request that cannot be read counts as one frame
+    assert server._queue._held.total() == 0
+
+
+def test_server_and_model_say_what_they_are(stub: Stub) -> None:
     server = stub.ServerMetadata(pb.ServerMetadataRequest())
     assert (server.name, server.version, list(server.extensions)) == ("onepixel", version("onepixel"), [])
     model = stub.ModelMetadata(pb.ModelMetadataRequest(name="tiny"))
@@ -70,13 +88,12 @@ def test_server_and_model_say_what_they_are(stub: pb_grpc.GRPCInferenceServiceSt
     assert refused(lambda: stub.ModelMetadata(pb.ModelMetadataRequest(name="other")))[0] == "NOT_FOUND"
 
 
-def test_frames_and_images_give_the_models_masks(
-    stub: pb_grpc.GRPCInferenceServiceStub, model: Model, frame: Pixels
-) -> None:
+def test_frames_and_images_give_the_models_masks(stub: Stub, model: Model, frame: Pixels) -> None:
     frames = np.stack([frame, frame[::-1], frame[:, ::-1]])
     files = [encode_png(frame) for frame in frames]
     tensor = {"name": "images", "datatype": "BYTES", "shape": [3], "contents": {"bytes_contents": files}}
     from_frames = masks(stub.ModelInfer(frames_request(frames, id="7")))
+    assert stub.ModelInfer(frames_request(frames)).parameters["model_digest"].string_param == model.digest
     from_images = stub.ModelInfer(pb.ModelInferRequest(inputs=[tensor], model_name="tiny", model_version="1"))
     expected = [model.segment(np.ascontiguousarray(frame)) for frame in frames]
     for index, output in enumerate(from_images.outputs):
@@ -85,7 +102,7 @@ def test_frames_and_images_give_the_models_masks(
         assert np.array_equal(np.reshape(output.contents.uint_contents, output.shape), planes)
 
 
-def test_statuses(stub: pb_grpc.GRPCInferenceServiceStub, frame: Pixels) -> None:
+def test_statuses(stub: Stub, frame: Pixels) -> None:
     for fields in ({"model_name": "other"}, {"model_version": "9"}):
         assert refused(lambda fields=fields: stub.ModelInfer(frames_request(frame[None], **fields)))[0] == "NOT_FOUND"
     code, details = refused(lambda: stub.ModelInfer(frames_request(frame)))

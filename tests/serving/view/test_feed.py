@@ -12,7 +12,7 @@ import pytest
 from serving.errors import InputError
 from serving.frames import decode_image
 from serving.model import Model
-from serving.server import Server
+from serving.server import EMBEDDED, Server
 from serving.view import feed as feeds
 from serving.view.feed import Feed
 from serving.view.sources import Captured, Images, Source
@@ -94,7 +94,7 @@ def test_it_reconnects(model: Model, folder: Path, monkeypatch: pytest.MonkeyPat
         server.stop(grace=0)
         until(lambda: feed.to_json()["problem"])
         assert feed.to_json()["problem"] == f"No server answers at {server.address}; trying again every second"
-        again = Server(model, server.address)
+        again = Server(model, EMBEDDED.model_copy(update={"address": server.address}))
         again.start()
         until(lambda: feed.to_json()["problem"] is None)
         segmented = feed.figures.to_json()["segmented"]
