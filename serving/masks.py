@@ -71,7 +71,7 @@ def decode_mask(data: bytes, encoding: MaskEncoding, *, height: int, width: int)
 
 
 def _encode_runs(values: Pixels) -> bytes:
-    starts = np.flatnonzero(np.diff(values, prepend=~values[:1]))
+    starts = np.append(0, np.flatnonzero(values[1:] != values[:-1]) + 1)
     lengths = np.diff(starts, append=values.size)
     groups = np.ones(lengths.size, np.int64)  # bytes of each varint
     for bits in range(7, 7 * _VARINT_LIMIT, 7):
