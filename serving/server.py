@@ -32,6 +32,7 @@ from serving.services.open_inference import OpenInference
 from serving.services.reflection import Reflection
 from serving.services.segmentation import MAX_OPENING, SERVICE, SegmentationService
 from serving.settings import ServerSettings, is_loopback
+from serving.tracing import Tracer
 
 logger = logging.getLogger(__name__)
 
@@ -87,6 +88,7 @@ class Server:
         self._queue = InferenceQueue(capacity=limits.places, settings=settings.queue)
         self.metrics = Metrics(self._queue, self.repository.models)
         self._operations: OperationsServer | None = None
+        self._tracer = Tracer(settings.operations) if settings.operations.trace_endpoint else None
         try:
             # Whoever may hold a thread for long is counted: calls by their places, streams, streams that have not sent
             # their config, and idle calls; so the spare ones are free for what ends soon. Only a request that trickles
@@ -158,12 +160,19 @@ class Server:
         self._threads.shutdown(wait=False)
         if self._operations is not None:
             self._operations.stop()
+        if self._tracer is not None:
+            self._tracer.close()
 
     def _add_services(self, tokens: Tokens | None) -> None:
         limits = self._settings.limits
         clients = Clients(tokens)
         answerer = Answerer(
-            self.repository, self._queue, max_pixels=limits.max_pixels, metrics=self.metrics, clients=clients
+            self.repository,
+            self._queue,
+            max_pixels=limits.max_pixels,
+            metrics=self.metrics,
+            clients=clients,
+            tracer=self._tracer,
         )
         self._accepted = Calls("calls", max_clients=limits.max_clients)
         self._idle = Calls("idle calls", MAX_IDLE_CALLS)

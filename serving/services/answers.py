@@ -23,6 +23,7 @@ from serving.model import Model
 from serving.repository import Repository
 from serving.security import Clients
 from serving.services.statuses import Caller, log_refusal, outcome_of
+from serving.tracing import Tracer
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,8 @@ class Started:
 
     model: Model
     """What it was given to."""
+    caller: Caller
+    """Whose it is."""
     future: Future[Inference]
     """What the engine will answer."""
     height: int
@@ -64,6 +67,8 @@ class Answerer:
         Where frames are counted; None means new ones.
     clients
         Tells which client a call is from.
+    tracer
+        Where frames are traced; None means nowhere.
     """
 
     def __init__(
@@ -74,12 +79,14 @@ class Answerer:
         max_pixels: int,
         metrics: Metrics | None = None,
         clients: Clients | None = None,
+        tracer: Tracer | None = None,
     ) -> None:
         self.repository = repository
         self.queue = queue
         self.max_pixels = max_pixels
         self.metrics = metrics or Metrics(queue, repository.models)
         self._clients = clients or Clients()
+        self._tracer = tracer
 
     def caller(self, context: grpc.ServicerContext) -> Caller:
         """Tell who makes a call."""
@@ -94,15 +101,21 @@ class Answerer:
             yield counted
         except Exception as error:
             self.metrics.ended(outcome_of(error), counted.model)
-            log_refusal(caller, camera_id, sequence, error)
+            self.refused(caller, camera_id, sequence, error)
             raise
         self.metrics.ended(Outcome.MASK, counted.model)
+
+    def refused(self, caller: Caller, camera_id: str, sequence: int, error: Exception) -> None:
+        """Tell the log, and the trace, of a frame that gets no mask."""
+        log_refusal(caller, camera_id, sequence, error)
+        if self._tracer is not None:
+            self._tracer.refused(caller, error)
 
     def start(
         self,
         model: Model,
         read: Callable[[], Pixels],
-        client: str,
+        caller: Caller,
         deadline: float | None,
         *,
         at_once: bool = False,
@@ -115,7 +128,7 @@ class Answerer:
             What should answer.
         read
             Returns the frame, uint8 [H, W, 3] RGB.
-        client
+        caller
             Whose it is.
         deadline
             By `time.monotonic`; checked before decoding, and again at the frame's turn.
@@ -137,10 +150,10 @@ class Answerer:
         decode_ns = time.monotonic_ns() - began
         self.metrics.stage("decode", decode_ns)
         cost = decode_ns * 1e-9
-        future = self.queue.submit(model, resized, client=client, deadline=deadline, cost=cost, at_once=at_once)
+        future = self.queue.submit(model, resized, client=caller.client, deadline=deadline, cost=cost, at_once=at_once)
         future.add_done_callback(partial(self._count, model))
         height, width = pixels.shape[:2]
-        return Started(model, future, height, width, decode_ns)
+        return Started(model, caller, future, height, width, decode_ns)
 
     def wait(self, started: Started) -> Inference:
         """Wait for the engine.
@@ -179,6 +192,8 @@ class Answerer:
         masks = wire.mask_chunks(mask, options.mask_encoding)
         encode_ns = time.monotonic_ns() - began
         self.metrics.stage("encode", encode_ns)
+        if self._tracer is not None:
+            self._tracer.answered(started, inference, encode_ns)
         timing = rest.timing
         timing.decode.FromNanoseconds(started.decode_ns)
         timing.queue.FromNanoseconds(inference.queued_ns)

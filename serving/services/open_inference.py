@@ -92,7 +92,7 @@ class OpenInference(pb_grpc.GRPCInferenceServiceServicer):
                 held.enter_context(answerer.queue.enter(caller.client, deadline=deadline))
             started = []
             for frame in frames:
-                work = answerer.start(model, frame, caller.client, deadline, at_once=len(frames) == 1)
+                work = answerer.start(model, frame, caller, deadline, at_once=len(frames) == 1)
                 held.callback(work.future.cancel)  # where another frame fails, nobody waits for this one
                 if not context.add_callback(work.future.cancel):
                     work.future.cancel()

@@ -87,7 +87,7 @@ class SegmentationService:
                 deadline = min(deadline, arrived + options.max_age)
             read = partial(wire.frame_pixels, frame, answerer.max_pixels)
             with answerer.queue.enter(caller.client, deadline=deadline):
-                started = answerer.start(counted.model, read, caller.client, deadline, at_once=True)
+                started = answerer.start(counted.model, read, caller, deadline, at_once=True)
                 if not context.add_callback(started.future.cancel):
                     started.future.cancel()
                 segmentation = answerer.finish(started, options)

@@ -21,7 +21,7 @@ from serving.batching import Expired, Inference, Place
 from serving.metrics import Outcome
 from serving.model import Model
 from serving.services.answers import Answerer, Started
-from serving.services.statuses import Caller, log_refusal, outcome_of, status_of
+from serving.services.statuses import Caller, outcome_of, status_of
 from serving.wire import OverflowPolicy, SegmentOptions
 
 DEPTH = 2
@@ -51,9 +51,8 @@ class _Entry:
         self.outcome = outcome
         self.frame = None
 
-    def fail(self, error: Exception, caller: Caller) -> None:
+    def fail(self, error: Exception) -> None:
         self.outcome = outcome_of(error)
-        log_refusal(caller, self.response.camera_id, self.response.sequence, error)
         if isinstance(error, Expired):
             self.drop(pb.DROP_REASON_EXPIRED, Outcome.EXPIRED)
             return
@@ -216,16 +215,16 @@ class Stream:
         return None
 
     def _start(self, entry: _Entry, frame: pb.Frame) -> None:
-        max_age, client = self._options.max_age, self._caller.client
+        max_age = self._options.max_age
         deadline = None if max_age is None else entry.arrived + max_age
         place = None
         try:
             model = self._find()
-            place = self._answerer.queue.enter(client, refuse=False)
+            place = self._answerer.queue.enter(self._caller.client, refuse=False)
             read = partial(wire.frame_pixels, frame, self._answerer.max_pixels)
-            started = self._answerer.start(model, read, client, deadline)
+            started = self._answerer.start(model, read, self._caller, deadline)
         except Exception as error:
-            entry.fail(error, self._caller)
+            self._fail(entry, error)
             if place is not None:
                 place.leave()
         else:
@@ -241,7 +240,11 @@ class Stream:
         try:
             entry.segmentation = self._answerer.finish(started, self._options)
         except Exception as error:
-            entry.fail(error, self._caller)
+            self._fail(entry, error)
+
+    def _fail(self, entry: _Entry, error: Exception) -> None:
+        entry.fail(error)
+        self._answerer.refused(self._caller, entry.response.camera_id, entry.response.sequence, error)
 
     def _end(self, entry: _Entry) -> None:
         self._metrics.ended(entry.outcome, entry.started.model if entry.started else None)
