@@ -1,3 +1,4 @@
+import re
 from pathlib import Path
 
 import pytest
@@ -40,6 +41,13 @@ def test_a_file_that_is_wrong_is_named(tmp_path: Path) -> None:
     path.write_text("limits: {place: 9}\n")
     with pytest.raises(InputError, match=r"server\.yaml: unknown key 'limits\.place'; did you mean 'limits\.places'"):
         load_server_settings(path)
+
+
+def test_the_documented_settings_are_settings(tmp_path: Path) -> None:
+    (example,) = re.findall(r"```yaml\n(.*?)```", Path("docs/serving.md").read_text(), re.DOTALL)
+    path = tmp_path / "server.yaml"
+    path.write_text(example)
+    assert load_server_settings(path).queue.max_wait == 0.5
 
 
 def test_loopback_is_known_by_the_address() -> None:
