@@ -23,10 +23,11 @@ from serving.frames import encode_png, resize_frame
 from serving.metadata import ClassDescription, DatasetDescription, ModelMetadata
 from training.annotations.pixels import check_pixels, load_pixels
 from training.datasets import evenly_spaced, open_dataset
+from training.evaluation.bounds import measure_bounds
 from training.evaluation.confusion import write_confusion
 from training.evaluation.evaluation import Evaluation
 from training.evaluation.figures import panel, save_png
-from training.evaluation.metrics import ConfusionMatrix, band_prior_labels, region_oracle
+from training.evaluation.metrics import ConfusionMatrix
 from training.evaluation.score_histograms import score_histograms
 from training.export import export_onnx
 from training.features.cam import load_classifier
@@ -34,13 +35,12 @@ from training.features.embedding import EmbeddedRegions, LayerPasses
 from training.features.extraction import extract_features
 from training.features.regions import RegionFeatures
 from training.features.saliency.views import open_saliency
-from training.features.superpixels import superpixels
 from training.pseudo_labels.propagation import Propagation
 from training.pseudo_labels.rounds import FrameLabels, labels_by_prediction, labels_by_scores, scores_with_prediction
 from training.pseudo_labels.scoring import score_frames
 from training.run_folder import Result, RunFolder, write_json
 from training.segmentation import distributed
-from training.segmentation.batches import Sample
+from training.segmentation.batches import Sample, SoftLabels
 from training.segmentation.checkpoints import save_network
 from training.segmentation.networks import DeepLab, build_network
 from training.segmentation.networks.cost import network_cost
@@ -241,30 +241,22 @@ class Pipeline:
         return {"frames": len(frame_ids)}
 
     def _bounds(self, _folder: Path) -> Result:
-        """Measure the floor, the bands alone, and the ceiling, an oracle that labels each superpixel as a whole."""
         if not self.evaluation_set.has_labels:
             return {"floor_miou": None, "ceiling_miou": None}
-        floor, ceiling = ConfusionMatrix(self.taxonomy), ConfusionMatrix(self.taxonomy)
-        for frame_id in tqdm(self.evaluation_set.frame_ids, desc="floor and ceiling", unit="frame", disable=None):
-            truth = self.evaluation_set.labels(frame_id)
-            floor.update(truth, band_prior_labels(self.taxonomy, truth.shape))
-            regions = superpixels(self.evaluation_set.frame(frame_id), self.settings.superpixels)
-            ceiling.update(truth, region_oracle(regions, truth))
-        return self._log({"floor_miou": floor.miou_class(), "ceiling_miou": ceiling.miou_class()}, 0)
+        return self._log(measure_bounds(self.evaluation_set, self.settings.superpixels), 0)
 
     def _label(self, number: int, folder: Path) -> Result:
         confusion = ConfusionMatrix(self.taxonomy)
-        for frame_id, region_labels, confidence in tqdm(
-            self._labels(number, folder),
-            total=len(self.frame_ids),
-            desc=f"round {number}: pseudo labels",
-            unit="frame",
-            disable=None,
-        ):
-            regions = RegionFeatures.load_labels(self.folder.features(frame_id))
-            labels = region_labels[regions]
+        description = f"round {number}: pseudo labels"
+        made = self._labels(number, folder)
+        for one in tqdm(made, total=len(self.frame_ids), desc=description, unit="frame", disable=None):
+            frame_id, regions = one.frame_id, self._regions(one.frame_id)
+            labels = one.labels[regions]
+            if one.distributions is not None:
+                with whole_file(self.folder.soft_labels(number, frame_id)) as temporary:
+                    np.save(temporary, one.distributions.astype(np.float16))
             for path, mask in (
-                (self.folder.confidence(number, frame_id), np.round(255 * confidence).astype(np.uint8)[regions]),
+                (self.folder.confidence(number, frame_id), np.round(255 * one.confidence).astype(np.uint8)[regions]),
                 (self.folder.pseudo_labels(number, frame_id), labels),
             ):
                 with whole_file(path) as temporary:
@@ -293,13 +285,19 @@ class Pipeline:
         picture = score_histograms(scoring)
         save_png(picture, folder.parent / "score_histograms.png")
         self.tracker.figure(picture, "score_histograms")
-        return labels_by_scores(scoring, self.frame_ids)
+        return labels_by_scores(scoring, self.frame_ids, self.settings.training.soft_labels)
 
     def _sample(self, number: int, frame_id: str) -> Sample:
-        confidence = None
+        confidence, soft = None, None
         if self.settings.training.confidence_weights:
             confidence = np.asarray(Image.open(self.folder.confidence(number, frame_id)))
-        return Sample(self.train_set.frame(frame_id), self.pseudo_labels(number, frame_id), confidence)
+        if self.settings.training.soft_labels:
+            distributions = np.load(self.folder.soft_labels(number, frame_id)).astype(np.float32)
+            soft = SoftLabels(self._regions(frame_id), distributions)
+        return Sample(self.train_set.frame(frame_id), self.pseudo_labels(number, frame_id), confidence, soft)
+
+    def _regions(self, frame_id: str) -> NDArray[np.int32]:
+        return RegionFeatures.load_labels(self.folder.features(frame_id))
 
     def _truth(self, frame_id: str) -> Sample:
         return Sample(self.train_set.frame(frame_id), self.train_set.labels(frame_id))
@@ -318,19 +316,20 @@ class Pipeline:
         """Train on a round's pseudo labels, from the round before where that is asked, or the twin on the truth."""
         settings, iterations = self.settings.training, self.settings.iterations
         if training == TWIN:
-            number, before, load = 0, None, self._truth
+            number, before, load, labels = 0, None, self._truth, self.train_set.labels
             rounds = iterations.rounds if iterations.warm_start else 1
             settings = settings.model_copy(update={"updates": rounds * settings.updates})
         else:
             number = int(training.removeprefix("round_"))
             before = f"round_{number - 1}" if number and iterations.warm_start else None
-            load = partial(self._sample, number)
+            load, labels = partial(self._sample, number), partial(self.pseudo_labels, number)
         network = self.network(before)
         losses = train(
             network,
             load,
             self.frame_ids,
             settings,
+            labels=labels,
             seed=self.settings.seed,
             round_number=number,
             checkpoint=self._checkpoint(training),

@@ -5,6 +5,7 @@ state.json                   written last when a pipeline starts: a folder witho
 features/ID.npz              the training frames' RegionFeatures, or EmbeddedRegions with their basis.safetensors
 round_0/pseudo_labels/graph.npz   the solved graph (`propagation` only)
 round_N/pseudo_labels/ID.png, round_N/pseudo_labels/confidence/ID.png, round_N/network/, round_N/evaluation/
+round_N/pseudo_labels/soft/ID.npy   class distributions of the superpixels, float16 [K, C] (`training.soft_labels` only)
 twin/network/, twin/evaluation/   the same network trained on the true labels
 model_store/NAME/1/model.onnx
 <stage>/done.json            the stage is complete; holds its result
@@ -124,6 +125,10 @@ class RunFolder:
     def confidence(self, number: int, frame_id: str) -> Path:
         """Where it lies what a training frame's pseudo labels of a round are sure of."""
         return self.path / f"round_{number}" / "pseudo_labels" / "confidence" / f"{frame_id}.png"
+
+    def soft_labels(self, number: int, frame_id: str) -> Path:
+        """Where the class distributions of a training frame's superpixels of a round lie."""
+        return self.path / f"round_{number}" / "pseudo_labels" / "soft" / f"{frame_id}.npy"
 
     def network(self, training: str) -> Path:
         """Where the weights that a training, `round_<N>` or `twin`, ended with lie."""

@@ -134,6 +134,26 @@ def test_what_labels_are_sure_of_is_kept(finished):
             assert sure.shape == SIZE and np.array_equal(sure == 0, pipeline.pseudo_labels(number, frame_id) == 255)
 
 
+def test_soft_labels_are_kept_for_each_superpixel_and_trained_on_in_every_round(finished, overrides, tmp_path):
+    _, hard, features = finished
+    pipeline = make_pipeline([*overrides, "training.soft_labels=0.5"], tmp_path / "run")
+    run_folder.link_files(features / "features", tmp_path / "run" / "features")
+    report = pipeline.run()
+    assert report["pseudo_miou"][0] == hard["pseudo_miou"][0] and report["miou_class"] != hard["miou_class"]
+    for number in (0, 1):
+        for frame_id in pipeline.frame_ids:
+            distributions = np.load(pipeline.folder.soft_labels(number, frame_id))
+            regions = pipeline.regions(frame_id).labels
+            labels = pipeline.pseudo_labels(number, frame_id)
+            assert distributions.dtype == np.float16 and distributions.shape == (regions.max() + 1, 19)
+            sums = distributions.astype(float).sum(axis=1)[regions]
+            np.testing.assert_allclose(sums, labels != 255, atol=2e-3)
+            best = np.where(labels == 255, 0, labels)
+            assert np.array_equal(distributions.max(axis=1)[regions], distributions[regions, best])
+            sample = pipeline._sample(number, frame_id)
+            assert np.array_equal(sample.labels, labels) and np.array_equal(sample.soft.regions, regions)
+
+
 @pytest.mark.slow
 def test_two_processes_train_what_one_does(finished, overrides, tmp_path):
     _, report, _ = finished
