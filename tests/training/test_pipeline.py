@@ -234,8 +234,10 @@ class Killed(BaseException):
 
 
 def test_a_run_that_dies_before_every_mark_leaves_no_double_in_mlflow(finished, overrides, tmp_path, monkeypatch):
-    _, expected, _ = finished
+    _, expected, features = finished
     out, died = tmp_path / "run", set()
+    run_folder.link_files(features / "features", out / "features")
+    (out / "features" / "done.json").unlink()
 
     def die_once(path, content):
         if path not in died:
@@ -248,11 +250,13 @@ def test_a_run_that_dies_before_every_mark_leaves_no_double_in_mlflow(finished, 
     report = None
     while report is None:
         with contextlib.suppress(Killed):
-            report = make_pipeline([*overrides, "iterations.rounds=1"], out, resume=True).run()
+            report = make_pipeline(
+                [*overrides, "tracking.experiment=died", "iterations.rounds=1"], out, resume=True
+            ).run()
     assert len(died) == 9  # state, mlflow, report, and six stages
     assert report["miou_class"] == expected["miou_class"][:1]
     client = mlflow.MlflowClient(report["mlflow_uri"])
-    (experiment,) = [found.experiment_id for found in client.search_experiments() if found.name == "onepixel"]
+    (experiment,) = [found.experiment_id for found in client.search_experiments() if found.name == "died"]
     runs = client.search_runs([experiment])
     (parent,) = [run for run in runs if "mlflow.parentRunId" not in run.data.tags]
     assert parent.info.run_id == report["mlflow_run_id"]
