@@ -105,7 +105,7 @@ def evaluate(dataset: str, split: str, overrides: tuple[str, ...], as_json: bool
     settings = load_settings(dataset, overrides)
     from training.evaluation.evaluate import as_lines, run_evaluation
 
-    report = run_evaluation(settings, split, **options, warn=_warn)
+    report = run_evaluation(settings, split, **options, overrides=overrides, warn=_warn)
     _print(report, as_json, as_lines(report))
 
 
