@@ -20,7 +20,7 @@ from tqdm import tqdm
 from serving.errors import InputError
 from serving.files import whole_file
 from serving.frames import encode_png, resize_frame
-from serving.metadata import ClassDescription, DatasetDescription, ModelMetadata
+from serving.metadata import DatasetDescription, ModelMetadata
 from training.annotations.pixels import check_pixels, load_pixels
 from training.datasets import evenly_spaced, open_dataset
 from training.evaluation.bounds import measure_bounds
@@ -29,7 +29,7 @@ from training.evaluation.evaluation import Evaluation
 from training.evaluation.figures import panel, save_png
 from training.evaluation.metrics import ConfusionMatrix
 from training.evaluation.score_histograms import score_histograms
-from training.export import export_onnx
+from training.export import describe_classes, export_onnx
 from training.features.cam import load_classifier
 from training.features.embedding import EmbeddedRegions, LayerPasses
 from training.features.extraction import extract_features
@@ -106,7 +106,8 @@ class Pipeline:
         assisting = distributed.number() > 0
         if assisting:
             distributed.wait()  # until the first process has claimed the folder and opened its database
-        self.folder = RunFolder(out, settings, self.pixels, self.train_set.digest, resume=resume or assisting)
+        splits = (self.train_set, self.evaluation_set)
+        self.folder = RunFolder(out, settings, self.pixels, splits, resume=resume or assisting)
         self.tracker = Tracker(self.folder.state.tracking_uri, settings.tracking.experiment)
         if not assisting:
             distributed.wait()
@@ -123,10 +124,10 @@ class Pipeline:
             write_json(self.out / "mlflow.json", {"run_id": run_id, "uri": self.folder.state.tracking_uri})
             self._describe()
             self._stage("features", self._extract)
-            bounds = self._stage("bounds", self._bounds)
+            bounds = self._stage("bounds", self._bounds, step=0)
             pseudo, rounds = [], []
             for number in range(self.settings.iterations.rounds):
-                pseudo.append(self._stage(f"round_{number}/pseudo_labels", partial(self._label, number)))
+                pseudo.append(self._stage(f"round_{number}/pseudo_labels", partial(self._label, number), step=number))
                 rounds.append(self._trained(f"round_{number}", number))
             bound = self._trained(TWIN, 0) if self.twin else self.folder.result(f"{TWIN}/evaluation") or {}
             export = self._stage("model_store", self._export)
@@ -167,7 +168,7 @@ class Pipeline:
         self._stage(f"{training}/network", partial(self._train, training))
         self._checkpoint(training).unlink(missing_ok=True)
         distributed.wait()
-        return self._stage(f"{training}/evaluation", partial(self._evaluate, training, step))
+        return self._stage(f"{training}/evaluation", partial(self._evaluate, training, step), step=step, drawn=True)
 
     def features(self, frame_id: str) -> RegionFeatures:
         """Return a training frame's features, which the first stage has written (`similarity` only)."""
@@ -213,10 +214,7 @@ class Pipeline:
             raise InputError(f"{self.out}: round {number} is not complete; go on with `onepixel train --resume`")
         size = self.settings.network.input_size
         metadata = ModelMetadata(
-            classes=tuple(
-                ClassDescription(id=i, name=info.name, category=info.category, colour=info.colour)
-                for i, info in enumerate(self.taxonomy.classes)
-            ),
+            classes=describe_classes(self.taxonomy),
             input_size=size,
             mlflow_run_id=json.loads((self.out / "mlflow.json").read_text())["run_id"],
             dataset=DatasetDescription(name=self.settings.dataset.name, digest=self.folder.state.dataset_digest),
@@ -243,7 +241,7 @@ class Pipeline:
     def _bounds(self, _folder: Path) -> Result:
         if not self.evaluation_set.has_labels:
             return {"floor_miou": None, "ceiling_miou": None}
-        return self._log(measure_bounds(self.evaluation_set, self.settings.superpixels), 0)
+        return measure_bounds(self.evaluation_set, self.settings.superpixels)
 
     def _label(self, number: int, folder: Path) -> Result:
         confusion = ConfusionMatrix(self.taxonomy)
@@ -263,7 +261,7 @@ class Pipeline:
                     temporary.write_bytes(encode_png(mask))
             if self.train_set.has_labels:
                 confusion.update(self.train_set.labels(frame_id), labels)
-        return self._log(confusion.pseudo_label_metrics() if self.train_set.has_labels else {}, number)
+        return confusion.pseudo_label_metrics() if self.train_set.has_labels else {}
 
     def _labels(self, number: int, folder: Path) -> Iterator[FrameLabels]:
         """Decide a round's labels: from the pixels, or from what the network of the round before makes of them."""
@@ -346,7 +344,7 @@ class Pipeline:
             ):
                 prediction = predict(network, self.evaluation_set.frame(frame_id), size)
                 evaluation.update(self.evaluation_set.labels(frame_id), *prediction)
-            self.tracker.figure(write_confusion(evaluation.confusion, folder), "confusion")
+            write_confusion(evaluation.confusion, folder)
         for frame_id in evenly_spaced(self.frame_ids, FIGURES):
             frame = self.train_set.frame(frame_id)
             masks = {"prediction": predict(network, frame, size).class_ids}
@@ -354,10 +352,8 @@ class Pipeline:
                 masks = {"pseudo label": self.pseudo_labels(step, frame_id)} | masks
             if self.train_set.has_labels:
                 masks["truth"] = self.train_set.labels(frame_id)
-            picture = panel(frame, masks, self.taxonomy, frame_id)
-            save_png(picture, folder / f"{frame_id}.png")
-            self.tracker.figure(picture, frame_id)
-        return self._log(evaluation.network_metrics(TWIN if training == TWIN else "val"), step)
+            save_png(panel(frame, masks, self.taxonomy, frame_id), folder / f"{frame_id}.png")
+        return evaluation.network_metrics(TWIN if training == TWIN else "val")
 
     def _export(self, folder: Path) -> Result:
         result = self.export(folder / self.settings.name / "1" / "model.onnx")
@@ -368,19 +364,26 @@ class Pipeline:
 
     # What holds the stages together.
 
-    def _stage(self, name: str, work: Callable[[Path], Result]) -> Result:
-        result = self.folder.result(name)
-        if result is None:
-            path = self.out / name
-            path.mkdir(parents=True, exist_ok=True)
-            with self.tracker.stage(name):
-                result = work(path)
+    def _stage(
+        self, name: str, work: Callable[[Path], Result], *, step: int | None = None, drawn: bool = False
+    ) -> Result:
+        """Run a stage that is not complete, and track it; one that was linked from another run is tracked alone.
+
+        Where `step` is given the result is metrics of that step; where `drawn` is, pictures lie in the folder.
+        """
+        done, path = self.folder.result(name), self.out / name
+        if done is not None and self.tracker.has_stage(name):
+            return done
+        path.mkdir(parents=True, exist_ok=True)
+        with self.tracker.stage(name):
+            result = work(path) if done is None else done
+            if step is not None:
+                self.tracker.metrics({key: value for key, value in result.items() if value is not None}, step)
+            for picture in sorted(path.glob("*.png")) if drawn else ():
+                self.tracker.figure(np.asarray(Image.open(picture)), picture.stem)
+        if done is None:
             self.folder.complete(name, result)
         return result
-
-    def _log(self, metrics: dict[str, float], step: int) -> dict[str, float]:
-        self.tracker.metrics(metrics, step)
-        return metrics
 
     def _describe(self) -> None:
         self.tracker.describe(

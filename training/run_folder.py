@@ -15,7 +15,6 @@ import hashlib
 import json
 import re
 import uuid
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +25,7 @@ from serving.errors import InputError
 from serving.files import whole_file
 from training.annotations.pixels import PixelFile
 from training.configuration import read_settings
+from training.datasets.base import Dataset
 from training.settings import Settings
 from training.tracking import tracking_uri
 
@@ -49,6 +49,9 @@ class State(BaseModel):
     """sha256 of the manifest of training frames."""
     files: dict[str, str]
     """sha256 of the files that settings name, by setting."""
+    others: dict[str, str] = {}
+    """sha256 of what else must stay: evaluation frames, and the true labels of both splits, by what it is. Empty in a
+    folder from before these were kept."""
 
 
 class RunFolder:
@@ -58,9 +61,9 @@ class RunFolder:
     ----------
     path
         The folder; made where it is missing.
-    settings, pixels, dataset_digest
-        What the pipeline runs on; the digest is asked for last, since it reads every frame. They must be those that
-        the folder was claimed with.
+    settings, pixels, splits
+        What the pipeline runs on, of the splits those to train and to evaluate on. They must be those that the folder
+        was claimed with; frames and labels are looked at last, since all of them are read.
     resume
         Go on with what is there; else there must be nothing.
 
@@ -71,17 +74,30 @@ class RunFolder:
     """
 
     def __init__(
-        self, path: Path, settings: Settings, pixels: PixelFile, dataset_digest: Callable[[], str], *, resume: bool
+        self,
+        path: Path,
+        settings: Settings,
+        pixels: PixelFile,
+        splits: tuple[Dataset, Dataset],
+        *,
+        resume: bool,
     ) -> None:
         self.path = path
+        train, evaluation = splits
+        others = {
+            "the true labels of the training frames": train.labels_digest,
+            "the evaluation frames": evaluation.digest,
+            "the true labels of the evaluation frames": evaluation.labels_digest,
+        }
         if not (path / "state.json").exists():
             write_yaml(path / "settings.yaml", settings.model_dump(mode="json"))
             write_yaml(path / "pixels.yaml", pixels.model_dump())
             self.state = State(
                 key=uuid.uuid4().hex,
                 tracking_uri=tracking_uri(settings.tracking, path),
-                dataset_digest=dataset_digest(),
+                dataset_digest=train.digest(),
                 files=file_digests(settings),
+                others={what: digest() for what, digest in others.items()},
             )
             write_json(path / "state.json", self.state.model_dump())
             return
@@ -97,8 +113,11 @@ class RunFolder:
         for setting, digest in file_digests(settings).items():
             if digest != self.state.files[setting]:
                 raise InputError(f"--resume: the file of {setting} is not that which {path} was started with")
-        if dataset_digest() != self.state.dataset_digest:
+        if train.digest() != self.state.dataset_digest:
             raise InputError(f"--resume: the training frames are not those that {path} was started with")
+        for what, digest in self.state.others.items():
+            if others[what]() != digest:
+                raise InputError(f"--resume: {what} are not those that {path} was started with")
 
     def result(self, stage: str) -> Result | None:
         """Return a stage's result, or None where it is not complete."""

@@ -4,6 +4,7 @@ import json
 import shutil
 from pathlib import Path
 
+import mlflow
 import numpy as np
 import pytest
 from click.testing import CliRunner
@@ -83,6 +84,24 @@ def test_the_first_round_is_shared(series):
     assert (one / weights).samefile(paper / weights) and not (one / weights).samefile(twice / weights)
     labels = Path("round_0", "pseudo_labels", "streets_train_0000.png")
     assert (one / labels).samefile(twice / labels)
+
+
+def test_a_run_tells_mlflow_what_it_took_over_too(series):
+    out, _, rows = series
+    run = json.loads((next((out / "runs" / "runs").glob("paper-0-*")) / "mlflow.json").read_text())
+    client = mlflow.MlflowClient(run["uri"])
+    parent = client.get_run(run["run_id"])
+    history = client.get_metric_history(run["run_id"], "val/miou_class")
+    assert [(point.step, point.value) for point in history] == [(n, rows[1 + n]["val_miou_class"]) for n in (0, 1)]
+    assert {"floor_miou", "ceiling_miou", "pseudo/miou_class"} <= set(parent.data.metrics)
+    nested = client.search_runs([parent.info.experiment_id], f"tags.mlflow.parentRunId = '{run['run_id']}'")
+    stages = {one.info.run_name: one for one in nested}
+    rounds = {f"round_{number}/{name}" for number in (0, 1) for name in ("pseudo_labels", "network", "evaluation")}
+    assert len(nested) == len(stages) and set(stages) == {"features", "bounds", "model_store"} | rounds
+    first, second = (stages[f"round_{number}/evaluation"] for number in (0, 1))
+    assert set(first.data.metrics) == set(second.data.metrics)
+    names = [{file.path for file in client.list_artifacts(one.info.run_id, "figures")} for one in (first, second)]
+    assert names[0] == names[1] and len(names[0]) == 5
 
 
 def test_what_is_known_is_not_run_again(series, tiny_streets, monkeypatch, tmp_path):

@@ -26,6 +26,7 @@ from training import pipeline as pipeline_module
 from training import run_folder
 from training.cli import main
 from training.configuration import load_settings
+from training.datasets.streets import Streets
 from training.evaluation.evaluate import run_evaluation
 from training.pipeline import Pipeline
 from training.run_folder import write_json
@@ -221,6 +222,39 @@ def test_a_folder_with_a_run_is_neither_overwritten_nor_mixed(finished, override
     with pytest.raises(InputError, match=r"--resume: training\.updates is 7, other \(6\)"):
         make_pipeline([*overrides, "training.updates=7"], out, resume=True)
     make_pipeline([*overrides, "workers=2"], out, resume=True)
+
+
+@pytest.mark.parametrize(
+    ("split", "method", "what"),
+    [
+        ("train", "frame", "the training frames"),
+        ("train", "labels", "the true labels of the training frames"),
+        ("val", "frame", "the evaluation frames"),
+        ("val", "labels", "the true labels of the evaluation frames"),
+    ],
+)
+def test_frames_and_labels_must_be_those_of_the_start(finished, monkeypatch, split, method, what):
+    pipeline, _, out = finished
+    given = getattr(Streets, method)
+
+    def changed(self, frame_id):
+        pixels = given(self, frame_id)
+        if self.split == split:
+            pixels[0, 0] = 255 - pixels[0, 0]
+        return pixels
+
+    monkeypatch.setattr(Streets, method, changed)
+    with pytest.raises(InputError, match=f"--resume: {what} are not those that {out} was started with"):
+        make_pipeline(pipeline.settings, out, resume=True)
+
+
+def test_a_folder_from_before_labels_had_digests_goes_on(finished, tmp_path):
+    pipeline, report, out = finished
+    copy = shutil.copytree(out, tmp_path / "run")
+    state = json.loads((copy / "state.json").read_text())
+    del state["others"]
+    write_json(copy / "state.json", state)
+    assert make_pipeline(pipeline.settings, copy, resume=True).run()["miou_class"] == report["miou_class"]
 
 
 def test_a_mistake_does_not_claim_the_folder(overrides, tmp_path):
