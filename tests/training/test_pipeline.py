@@ -157,15 +157,22 @@ def test_soft_labels_are_kept_for_each_superpixel_and_trained_on_in_every_round(
 
 @pytest.mark.slow
 def test_two_processes_train_what_one_does(finished, overrides, tmp_path):
-    _, report, _ = finished
+    _, report, alone = finished
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m"]
     options = [text for override in overrides for text in ("--set", override)]
     command = [*torchrun, "training.cli", "train", "streets", "--out", str(tmp_path / "run"), "--json", *options]
     result = subprocess.run(command, capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stderr
     (answer,) = result.stdout.splitlines()
-    assert json.loads(answer)["pseudo_miou"][0] == report["pseudo_miou"][0]
-    assert json.loads(answer)["miou_class"] == pytest.approx(report["miou_class"], abs=0.02)
+    trained = json.loads(answer)
+    assert trained["pseudo_miou"][0] == report["pseudo_miou"][0]
+    # Sums in another order: measured are weights apart by 9e-6 after a round and 9e-5 after two, and the same masks.
+    assert trained["pseudo_miou"][1] == pytest.approx(report["pseudo_miou"][1], abs=1e-4)
+    assert trained["miou_class"] == pytest.approx(report["miou_class"], abs=1e-4)
+    for number, tolerance in ((0, 1e-4), (1, 1e-3)):
+        file = f"round_{number}/network/network.safetensors"
+        weights, again = load_file(alone / file), load_file(tmp_path / "run" / file)
+        assert all(np.allclose(again[name], value, atol=tolerance) for name, value in weights.items())
 
 
 def test_the_exported_file_is_the_one_in_mlflow_and_describes_itself(finished, tmp_path):
