@@ -2,7 +2,6 @@
 
 import contextlib
 import json
-import os
 import shutil
 import signal
 import subprocess
@@ -22,6 +21,7 @@ from serving.errors import InputError
 from serving.model import Model
 from serving.server import Server
 from tests.training.conftest import FRAMES, SIZE
+from tests.training.processes import start_onepixel
 from training import pipeline as pipeline_module
 from training import run_folder
 from training.cli import main
@@ -330,32 +330,23 @@ def test_a_run_that_is_killed_resumes_to_the_same(finished, overrides, tmp_path,
     _, report, expected = finished
     out = tmp_path / "run"
     options = [text for override in overrides for text in ("--set", override)]
-    command = [
-        sys.executable,
-        "-m",
-        "training.cli",
-        "train",
-        "streets",
-        "--json",
-        "--resume",
-        "--out",
-        str(out),
-        *options,
-    ]
+    command = ["train", "streets", "--resume", "--out", str(out), *options]
     complete = {}
     for pattern in map(KILLS.__getitem__, stages):
-        with (tmp_path / "log").open("ab") as log:
-            process = subprocess.Popen(command + options, stdout=log, stderr=log, start_new_session=True)
+        process = start_onepixel(command, tmp_path / "log")
         while not list(out.glob(pattern)):
-            assert process.poll() is None, (tmp_path / "log").read_text()
+            assert process.is_alive(), (tmp_path / "log").read_text()
             time.sleep(0.005)
-        os.kill(process.pid, signal.SIGKILL)
-        process.wait()
+        process.kill()
+        process.join()
+        assert process.exitcode == -signal.SIGKILL
         for done, changed in complete.items():
             assert done.stat().st_mtime_ns == changed, f"{done.parent} was complete and ran again"
         complete = {done: done.stat().st_mtime_ns for done in out.rglob("done.json")}
-    last = subprocess.run(command + options, capture_output=True, text=True, check=True)
-    resumed = json.loads(last.stdout)
+    last = start_onepixel(command, tmp_path / "log")
+    last.join()
+    assert last.exitcode == 0, (tmp_path / "log").read_text()
+    resumed = json.loads((out / "report.json").read_text())
     for key in ("miou_class", "miou_category", "pseudo_miou", "floor_miou", "ceiling_miou"):
         assert resumed[key] == report[key]
     for path in expected.rglob("round_*/pseudo_labels/*.png"):
