@@ -49,7 +49,10 @@ def extract_features(settings: Settings, frame_ids: Sequence[str], folder: Path)
     with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), start_worker, (settings, folder)) as pool:
         try:
             if settings.pseudo_labels.method == "propagation" and not (folder / BASIS).exists():
-                pool.submit(_fit_basis, list(frame_ids)).result()
+                fitted = pool.submit(_fit_basis, list(frame_ids))
+                for _ in range(workers - 1):
+                    pool.submit(use_one_thread)  # the other workers start meanwhile
+                fitted.result()
             written = [pool.submit(write_features, frame_id) for frame_id in missing]
             made = as_completed(written)
             for future in tqdm(made, total=len(missing), desc="features", unit="frame", disable=None):
