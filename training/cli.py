@@ -75,9 +75,11 @@ def demo(out: Path, overrides: tuple[str, ...], resume: bool, as_json: bool) -> 
 @json_option
 def train(config: str, out: Path | None, twin: bool, overrides: tuple[str, ...], resume: bool, as_json: bool) -> None:
     """Train from CONFIG: a shipped configuration (streets, camvid, cityscapes) or a YAML file."""
+    from training.annotations.pixels import check_pixel_files
     from training.configuration import load_settings
 
-    settings = load_settings(config, overrides)  # a mistake is told before the heavy imports
+    settings = load_settings(config, overrides)  # mistakes are told before the heavy imports
+    check_pixel_files(settings)
     from training.pipeline import Pipeline
 
     report = Pipeline(settings, out or Path("runs") / settings.name, resume=resume, warn=_warn, twin=twin).run()
@@ -105,7 +107,7 @@ def evaluate(dataset: str, split: str, overrides: tuple[str, ...], as_json: bool
     settings = load_settings(dataset, overrides)
     from training.evaluation.evaluate import as_lines, run_evaluation
 
-    report = run_evaluation(settings, split, **options, warn=_warn)
+    report = run_evaluation(settings, split, **options, overrides=overrides, warn=_warn)
     _print(report, as_json, as_lines(report))
 
 
@@ -145,9 +147,11 @@ def ablate(
     as_json: bool,
 ) -> None:
     """Say what each part of the method is worth to CONFIG's pseudo labels, and each round to its network."""
+    from training.annotations.pixels import check_pixel_files
     from training.configuration import load_settings
 
     settings = load_settings(config, overrides)
+    check_pixel_files(settings, pixel_files)
     folder = out or Path("runs") / f"{settings.name}-ablation"
     if "iterations" in tables:
         if tables != ("iterations",) or limit or pixel_files or train:

@@ -5,6 +5,7 @@ import os
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from functools import cached_property
 from pathlib import Path
 
 import cv2
@@ -44,24 +45,18 @@ def extract_features(settings: Settings, frame_ids: Sequence[str], folder: Path)
     missing = [frame_id for frame_id in frame_ids if not (folder / f"{frame_id}.npz").exists()]
     if not missing:
         return
-    network = load_classifier(settings.cam)  # wrong weights are told here, not by a worker that dies of them
-    if settings.pseudo_labels.method == "propagation":
-        if not (folder / BASIS).exists():
-            LayerPasses(network, settings.embedding)  # a wrong layer, likewise
-            with ProcessPoolExecutor(1, multiprocessing.get_context("spawn"), _start_process) as pool:
-                pool.submit(_fit_basis, settings, frame_ids, folder / BASIS).result()
-    else:
-        ClassActivation(network)
-        open_saliency(settings.saliency)
     workers = min(settings.workers or os.cpu_count() or 1, len(missing))
-    with (
-        ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), start_worker, (settings, folder)) as pool,
-        tqdm(total=len(missing), desc="features", unit="frame", disable=None) as progress,
-    ):
+    with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), start_worker, (settings, folder)) as pool:
         try:
-            for future in as_completed([pool.submit(write_features, frame_id) for frame_id in missing]):
+            if settings.pseudo_labels.method == "propagation" and not (folder / BASIS).exists():
+                fitted = pool.submit(_fit_basis, list(frame_ids))
+                for _ in range(workers - 1):
+                    pool.submit(use_one_thread)  # the other workers start meanwhile
+                fitted.result()
+            written = [pool.submit(write_features, frame_id) for frame_id in missing]
+            made = as_completed(written)
+            for future in tqdm(made, total=len(missing), desc="features", unit="frame", disable=None):
                 future.result()
-                progress.update()
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             raise
@@ -96,18 +91,6 @@ def _checked(frame: Frame) -> Frame:
     return frame
 
 
-def _fit_basis(settings: Settings, frame_ids: Sequence[str], path: Path) -> None:
-    passes = LayerPasses(load_classifier(settings.cam), settings.embedding)
-    dataset = open_dataset(settings.dataset, settings.dataset.train)
-    samples = []
-    chosen = evenly_spaced(frame_ids, settings.embedding.basis_frames)
-    for frame_id in tqdm(chosen, desc="embedding", unit="frame", disable=None):
-        frame = _checked(dataset.frame(frame_id))
-        labels = superpixels(frame, settings.superpixels)
-        samples.append(passes.describe(frame, labels, int(labels.max()) + 1))
-    EmbeddingBasis.fit(samples, settings.embedding).save(path)
-
-
 def use_one_thread() -> None:
     """Keep this process to one thread, whatever the libraries would take: processes share the cores, not threads.
 
@@ -120,27 +103,31 @@ def use_one_thread() -> None:
 
 
 class _Worker:
-    """What a worker process keeps between frames."""
+    """What a worker process keeps between frames; made where it is asked for, so that errors are those of a task."""
 
-    folder: Path
-    dataset: Dataset
-    describe: Callable[[Frame], RegionFeatures | EmbeddedRegions]
+    def __init__(self, settings: Settings, folder: Path) -> None:
+        self.settings, self.folder = settings, folder
+
+    @cached_property
+    def dataset(self) -> Dataset:
+        return open_dataset(self.settings.dataset, self.settings.dataset.train)
+
+    @cached_property
+    def describe(self) -> Callable[[Frame], RegionFeatures | EmbeddedRegions]:
+        return describe_frames(self.settings, self.folder / BASIS)
+
+
+_worker: _Worker
 
 
 def start_worker(settings: Settings, folder: Path) -> None:
-    """Make this process ready for `write_features`: one thread, the data set open, the networks loaded."""
-    _start_process()
-    _Worker.folder = folder
-    _Worker.dataset = open_dataset(settings.dataset, settings.dataset.train)
-    _Worker.describe = staticmethod(describe_frames(settings, folder / BASIS))
-
-
-def _start_process() -> None:
-    """Keep this process to one thread, and end it with its parent."""
+    """Make this process a worker, of one thread, which ends with its parent."""
+    global _worker
     parent = multiprocessing.parent_process()
     assert parent is not None
     threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
     use_one_thread()
+    _worker = _Worker(settings, folder)
 
 
 def _end_with(parent: multiprocessing.process.BaseProcess) -> None:
@@ -149,10 +136,28 @@ def _end_with(parent: multiprocessing.process.BaseProcess) -> None:
     os._exit(1)
 
 
+def load_networks() -> None:
+    """Load a worker's networks now, not at its first frame."""
+    _ = _worker.describe
+
+
 def write_features(frame_id: str) -> None:
     """Write a frame's features to the folder that `start_worker` was given."""
+    describe, frame = _worker.describe, _worker.dataset.frame(frame_id)
     try:
-        described = _Worker.describe(_Worker.dataset.frame(frame_id))
+        described = describe(frame)
     except InputError as error:
         raise InputError(f"frame {frame_id}: {error}") from error
-    described.save(_Worker.folder / f"{frame_id}.npz")
+    described.save(_worker.folder / f"{frame_id}.npz")
+
+
+def _fit_basis(frame_ids: Sequence[str]) -> None:
+    settings = _worker.settings
+    passes = LayerPasses(load_classifier(settings.cam), settings.embedding)
+    samples = []
+    chosen = evenly_spaced(frame_ids, settings.embedding.basis_frames)
+    for frame_id in tqdm(chosen, desc="embedding", unit="frame", disable=None):
+        frame = _checked(_worker.dataset.frame(frame_id))
+        labels = superpixels(frame, settings.superpixels)
+        samples.append(passes.describe(frame, labels, int(labels.max()) + 1))
+    EmbeddingBasis.fit(samples, settings.embedding).save(_worker.folder / BASIS)
