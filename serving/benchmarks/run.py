@@ -1,0 +1,70 @@
+"""The suites in order, each with servers of its own, and all with one generator."""
+
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from serving.benchmarks.bench import Bench, Findings
+from serving.benchmarks.generator import Generator
+from serving.benchmarks.latency import run_latency
+from serving.benchmarks.overload import run_overload
+from serving.benchmarks.process import Cores
+from serving.errors import InputError
+
+SHIPPED_MODEL = Path("model_store", "camvid", "1", "model.onnx")
+SHORT_OVERLOAD = 20.0
+"""Seconds of the overload in the default suite."""
+
+SUITES: dict[str, Callable[[Bench], Findings]] = {"latency": run_latency, "overload": run_overload}
+
+
+def run_suites(suite: str | None, model: Path | None, peers: Sequence[str], scale: float) -> Findings:
+    """Measure.
+
+    Parameters
+    ----------
+    suite
+        One of `SUITES`, or "all"; None means latency and a short overload.
+    model
+        The ONNX file; None means the shipped one.
+    peers
+        Other servers, each NAME or NAME=PYTHON.
+    scale
+        By which durations and counts are multiplied.
+
+    Raises
+    ------
+    InputError
+        If the model, a peer or its python is not there, or the system is not Linux.
+    """
+    cores = Cores.choose()
+    path = _find_model(model)
+    began = time.monotonic()
+    found = Findings()
+    with tempfile.TemporaryDirectory(prefix="onepixel-bench-") as folder, Generator(cores.generator) as generator:
+        bench = Bench(path, Path(folder), generator, cores, scale)
+        if suite is None:
+            found.add(run_latency(bench))
+            found.add(run_overload(bench, SHORT_OVERLOAD))
+        else:
+            for name in SUITES if suite == "all" else (suite,):
+                found.add(SUITES[name](bench))
+    found.figures["unaccounted_frames"] = bench.unaccounted
+    found.details["run"] = {
+        "suite": suite or "default",
+        "model": str(path),
+        "scale": scale,
+        "cores": {"server": cores.server, "generator": cores.generator},
+        "generator_lateness_s": bench.lateness,
+        "seconds": time.monotonic() - began,
+    }
+    return found
+
+
+def _find_model(model: Path | None) -> Path:
+    candidates = [model] if model else [Path(__file__).resolve().parents[2] / SHIPPED_MODEL, SHIPPED_MODEL]
+    for path in candidates:
+        if path.is_file():
+            return path
+    raise InputError(f"--model {candidates[-1]}: is no file; give an ONNX file of `onepixel export`")
