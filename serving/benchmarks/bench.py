@@ -2,7 +2,6 @@
 
 import itertools
 import statistics
-from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -34,8 +33,9 @@ class Findings:
     """What they come from, by suite."""
 
     def add(self, other: "Findings") -> None:
-        """Take what another suite found."""
-        self.figures |= other.figures
+        """Take what another suite found; of a figure that both have, the larger."""
+        for name, value in other.figures.items():
+            self.figures[name] = max(value, self.figures.get(name, value))
         self.details |= other.details
 
 
@@ -82,7 +82,6 @@ class Bench:
         self.scale = scale
         self.unaccounted = 0
         self.lateness = 0.0
-        self.failures: Counter[str] = Counter()
         self._numbers = itertools.count()
 
     @cached_property

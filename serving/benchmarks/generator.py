@@ -1,10 +1,14 @@
 """The process that sends, on a core of its own."""
 
 import multiprocessing
+from collections.abc import Callable
 from concurrent.futures import Future, ProcessPoolExecutor
+from typing import Any, TypeVar
 
 from serving.benchmarks import senders
 from serving.benchmarks.load import Load, Run
+
+Result = TypeVar("Result")
 
 
 class Generator:
@@ -36,6 +40,10 @@ class Generator:
     def stop(self) -> None:
         """End what is being sent; what is under way is still waited for."""
         self._stop.set()
+
+    def call(self, function: Callable[..., Result], *arguments: Any) -> Result:
+        """Call a function in the process."""
+        return self._pool.submit(function, *arguments).result()
 
     def send(self, load: Load) -> Run:
         """Send one load to its end."""

@@ -135,8 +135,9 @@ def _masks_identical(bench: Bench) -> bool:
     with bench.bare(case) as bare:
         expected = bare.checksums()
     frames = bench.count(48, least=24)
-    for settings in ({}, {"queue__max_batch": 4, "queue__batch_delay": 0.05}):
-        with bench.server(case.model, **settings) as server:
+    batches: tuple[dict[str, float], ...] = ({}, {"queue__max_batch": 4, "queue__batch_delay": 0.05})
+    for settings in batches:
+        with bench.server(case.model, queue__max_wait=60, **settings) as server:
             common: dict[str, Any] = {"address": server.address, "frames": frames, "check": True}
             runs = [
                 bench.send(UnaryLoad(requests=case.requests, **common)),

@@ -72,7 +72,7 @@ class PinnedProcess:
             if value is not None:
                 variables[key] = value
         self.log = log
-        with log.open("ab") as errors, _on_core(core):
+        with log.open("ab") as errors, on_core(core):
             self._process = subprocess.Popen(
                 command,
                 stdin=subprocess.DEVNULL,
@@ -194,7 +194,7 @@ def stopped_after(process: PinnedProcess) -> Iterator[None]:
 
 
 @contextmanager
-def _on_core(core: int) -> Iterator[None]:
+def on_core(core: int) -> Iterator[None]:
     """Keep this thread on a core, and with it the processes that it starts, which stay there."""
     before = os.sched_getaffinity(0)
     os.sched_setaffinity(0, {core})

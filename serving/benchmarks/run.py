@@ -6,17 +6,26 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from serving.benchmarks.bench import Bench, Findings
+from serving.benchmarks.fuzz import run_fuzz
 from serving.benchmarks.generator import Generator
 from serving.benchmarks.latency import run_latency
 from serving.benchmarks.overload import run_overload
-from serving.benchmarks.process import Cores
+from serving.benchmarks.process import Cores, on_core
+from serving.benchmarks.soak import run_soak
+from serving.benchmarks.swap import run_swap
 from serving.errors import InputError
 
 SHIPPED_MODEL = Path("model_store", "camvid", "1", "model.onnx")
 SHORT_OVERLOAD = 20.0
 """Seconds of the overload in the default suite."""
 
-SUITES: dict[str, Callable[[Bench], Findings]] = {"latency": run_latency, "overload": run_overload}
+SUITES: dict[str, Callable[[Bench], Findings]] = {
+    "latency": run_latency,
+    "overload": run_overload,
+    "swap": run_swap,
+    "soak": run_soak,
+    "fuzz": run_fuzz,
+}
 
 
 def run_suites(suite: str | None, model: Path | None, peers: Sequence[str], scale: float) -> Findings:
@@ -42,7 +51,11 @@ def run_suites(suite: str | None, model: Path | None, peers: Sequence[str], scal
     path = _find_model(model)
     began = time.monotonic()
     found = Findings()
-    with tempfile.TemporaryDirectory(prefix="onepixel-bench-") as folder, Generator(cores.generator) as generator:
+    with (
+        tempfile.TemporaryDirectory(prefix="onepixel-bench-") as folder,
+        on_core(cores.generator),  # this process waits, and should not do so where something is measured
+        Generator(cores.generator) as generator,
+    ):
         bench = Bench(path, Path(folder), generator, cores, scale)
         if suite is None:
             found.add(run_latency(bench))

@@ -12,6 +12,7 @@ import time
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from dataclasses import replace
 from functools import partial
 from multiprocessing.synchronize import Event
 from typing import Any
@@ -210,6 +211,13 @@ class _OpenSender(_Sender):
 class _StreamSender(_Sender):
     """A stream for each client."""
 
+    def __init__(self, load: StreamLoad) -> None:
+        super().__init__(load)
+        self._sent_on_streams = 0
+
+    def result(self) -> Run:
+        return replace(super().result(), sent=self._sent_on_streams)
+
     def _send(self, client: int) -> None:
         load: StreamLoad = self.load
         due_times: dict[int, float] = {}
@@ -225,10 +233,13 @@ class _StreamSender(_Sender):
                     window.release()
             except grpc.RpcError as error:
                 status, detail = f"STREAM {error.code().name}", error.details() or ""
+        sent = dict(due_times)  # what comes to it now is too late for the call
         ended = {answer.sequence for answer in self._answers if answer.client == client}
-        for sequence, due in list(due_times.items()):
+        for sequence, due in sent.items():
             if sequence not in ended:
                 self._note(client, sequence, due, status, detail=detail)
+        with self._lock:
+            self._sent_on_streams += len(sent)
 
     def _requests(self, client: int, due_times: dict[int, float], window: threading.Semaphore) -> Iterator[bytes]:
         load: StreamLoad = self.load
