@@ -33,9 +33,10 @@ class Findings:
     """What they come from, by suite."""
 
     def add(self, other: "Findings") -> None:
-        """Take what another suite found; of a figure that both have, the larger."""
+        """Take what another suite found; of a figure that both have, the larger, and the peers of both."""
         for name, value in other.figures.items():
-            self.figures[name] = max(value, self.figures.get(name, value))
+            known = self.figures.get(name, value)
+            self.figures[name] = known | value if name == "peers" else max(known, value)
         self.details |= other.details
 
 

@@ -53,6 +53,8 @@ class UnaryLoad(Load):
     """The gRPC method's or, over HTTP, the URL's path."""
     http: bool = False
     """Whether to POST the requests over HTTP/1.1; closed loops alone."""
+    content_type: str = "application/octet-stream"
+    """Over HTTP."""
     timeouts: tuple[float, ...] = (60.0,)
     """Seconds of the calls' deadlines, in turn."""
     cancel_after: tuple[float | None, ...] = (None,)

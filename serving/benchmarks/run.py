@@ -10,6 +10,8 @@ from serving.benchmarks.fuzz import run_fuzz
 from serving.benchmarks.generator import Generator
 from serving.benchmarks.latency import run_latency
 from serving.benchmarks.overload import run_overload
+from serving.benchmarks.peers.compare import run_peer
+from serving.benchmarks.peers.known import ChosenPeer
 from serving.benchmarks.process import Cores, on_core
 from serving.benchmarks.soak import run_soak
 from serving.benchmarks.swap import run_swap
@@ -47,6 +49,7 @@ def run_suites(suite: str | None, model: Path | None, peers: Sequence[str], scal
     InputError
         If the model, a peer or its python is not there, or the system is not Linux.
     """
+    chosen = [ChosenPeer.parse(text) for text in peers]
     cores = Cores.choose()
     path = _find_model(model)
     began = time.monotonic()
@@ -63,6 +66,8 @@ def run_suites(suite: str | None, model: Path | None, peers: Sequence[str], scal
         else:
             for name in SUITES if suite == "all" else (suite,):
                 found.add(SUITES[name](bench))
+        for peer in chosen:
+            found.add(run_peer(bench, peer))
     found.figures["unaccounted_frames"] = bench.unaccounted
     found.details["run"] = {
         "suite": suite or "default",

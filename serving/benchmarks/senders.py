@@ -139,7 +139,7 @@ class _ClosedSender(_Sender):
 
     def _send(self, client: int) -> None:
         load: UnaryLoad = self.load
-        connection, call = _connect(load)
+        connection, call = connect(load)
         sequence = 0
         with closing(connection):
             while self._takes_another():
@@ -283,14 +283,18 @@ Call = Callable[[bytes, float], tuple[str, str, bytes]]
 """Sends a request with a timeout, and returns the outcome, what the server said with it, and the reply."""
 
 
-def _connect(load: UnaryLoad) -> tuple[Any, Call]:
+def connect(load: UnaryLoad) -> tuple[Any, Call]:
+    """Return a client's connection, to be closed, and what calls over it."""
     if load.http:
         connection = http.client.HTTPConnection(load.address, timeout=max(load.timeouts))
 
         def post(request: bytes, timeout: float) -> tuple[str, str, bytes]:
-            connection.request("POST", load.method, request, {"Content-Type": "application/octet-stream"})
-            answer = connection.getresponse()
-            reply = answer.read()
+            try:
+                connection.request("POST", load.method, request, {"Content-Type": load.content_type})
+                answer = connection.getresponse()
+                reply = answer.read()
+            except OSError as error:
+                return "UNAVAILABLE", str(error), b""
             return (MASK, "", reply) if answer.status == 200 else (f"HTTP {answer.status}", answer.reason, reply)
 
         return connection, post
