@@ -1,9 +1,10 @@
 # `make setup` builds .venv once from the lock; every other target needs it and brings it up to date first.
 PYTHON ?= python3
 BIN := .venv/bin
+PROTOC := $(BIN)/uv run --no-project --with grpcio-tools==1.76.0 --with googleapis-common-protos python
 LOCK := --universal --python-version 3.11 --generate-hashes --no-emit-index-url
 
-.PHONY: setup demo test test-slow check lock proto classifier saliency clean
+.PHONY: setup demo test test-slow check lock proto released-contract classifier saliency clean
 .DELETE_ON_ERROR:
 
 setup: .venv/.installed
@@ -32,7 +33,11 @@ lock: setup
 	$(BIN)/uv pip compile pyproject.toml --extra dev $(LOCK) -o requirements.lock
 
 proto: setup
-	$(BIN)/uv run --no-project --with grpcio-tools==1.76.0 --with googleapis-common-protos python proto/generate.py
+	$(PROTOC) proto/generate.py
+
+# After a release: what later contracts are compared with, by tests/proto.
+released-contract: setup
+	$(PROTOC) proto/generate.py tests/proto/released.binpb
 
 classifier: setup
 	$(BIN)/python -m training.features.crop_classifier --out training/features/crop_classifier.safetensors

@@ -9,8 +9,9 @@ answered in time, is dropped before any inference is spent on it.
 Turns are start-time fair queueing (Goyal, Vin, Cheng 1996): a client's next frame comes after what its last one cost,
 its inference and its decoding, both measured; so a client with many frames, or with large ones, waits for itself.
 
-One thread asks the engine, which spreads an inference over the CPU's cores by itself, so that a second one would only
-make both slower; frames decode and encode on their callers' threads meanwhile.
+One thread at a time asks the engine, which spreads an inference over the CPU's cores by itself, so that a second one
+would only make both slower; frames decode and encode on their callers' threads meanwhile. Where nothing waits a caller
+may ask by itself, which saves two changes of threads.
 """
 
 import heapq
@@ -134,6 +135,7 @@ class InferenceQueue:
         self._held: Counter[str] = Counter()  # frames by client, from arrival to `leave`
         self._counted = 0  # those of them that count to the capacity
         self._closed = False
+        self._busy = False  # a thread asks the engine
         self._interval = 0.0  # seconds between the frames that leave a busy queue; 0 while unknown
         self._costs: WeakKeyDictionary[Engine, float] = WeakKeyDictionary()  # seconds of one frame in the engine
         self._left = 0.0  # when the last frame left
@@ -188,7 +190,14 @@ class InferenceQueue:
         return Place(lambda: self._leave(client, refuse))
 
     def submit(
-        self, engine: Engine, frame: Pixels, *, client: str = "", deadline: float | None = None, cost: float = 0.0
+        self,
+        engine: Engine,
+        frame: Pixels,
+        *,
+        client: str = "",
+        deadline: float | None = None,
+        cost: float = 0.0,
+        at_once: bool = False,
     ) -> Future[Inference]:
         """Queue a frame; the caller has a place for it until the future is done.
 
@@ -204,6 +213,8 @@ class InferenceQueue:
             By `time.monotonic`; None means none.
         cost
             Seconds that it has cost so far; they count to its client's share, as its inference will.
+        at_once
+            Whether this call may ask the engine itself where nothing waits, and return when it has answered.
 
         Returns
         -------
@@ -220,8 +231,18 @@ class InferenceQueue:
             if len(self._next_turns) > 2 * len(self._held) + SPARE_CLIENTS:  # most have left
                 self._next_turns = {name: own for name, own in self._next_turns.items() if own > self._turn}
             work = _Work(turn, next(self._numbers), engine, frame, deadline, time.monotonic_ns(), future)
-            heapq.heappush(self._waiting, work)
-            self._changed.notify()
+            if not at_once or self._busy or self._waiting or self._settings.max_batch > 1:
+                heapq.heappush(self._waiting, work)
+                if not self._busy:
+                    self._changed.notify()
+                return future
+            worth_it = self._is_worth_it(work)
+            if worth_it:
+                self._busy, self._turn = True, turn
+        if worth_it:
+            self._answer([work])
+        else:
+            _expire(work)
         return future
 
     def close(self) -> None:
@@ -243,11 +264,11 @@ class InferenceQueue:
             return  # whatever was measured: else a wrong measurement would never be mended
         if wait > self._settings.max_wait:
             raise QueueFull(
-                f"{ahead} frames are ahead, {wait:.3g} s; at most {self._settings.max_wait:g} s may be waited",
+                f"it would wait {wait:.3g} s, behind {ahead}; at most {self._settings.max_wait:g} s may be waited",
                 wait - self._settings.max_wait,
             )
         if deadline is not None and time.monotonic() + wait + self._interval > deadline:
-            raise QueueFull(f"{ahead} frames are ahead, {wait:.3g} s; the deadline is sooner", wait)
+            raise QueueFull(f"it would wait {wait:.3g} s, behind {ahead}; the deadline is sooner", wait)
 
     def _leave(self, client: str, counted: bool) -> None:
         with self._changed:
@@ -257,47 +278,65 @@ class InferenceQueue:
                 del self._held[client]
 
     def _serve(self) -> None:
-        while batch := self._next_batch():
-            self._answer(batch)
-            del batch  # the next turn may be long in coming
+        while True:
+            batch, expired = self._take()
+            for work in expired:
+                _expire(work)  # tells those who wait for it, so not under the lock
+            if batch:
+                self._answer(batch)
+            elif not expired:
+                return
+            del batch, expired  # the next turn may be long in coming
 
-    def _next_batch(self) -> list[_Work]:
-        """Wait for the next frame that is worth an inference, and for those that go with it; none after `close`."""
+    def _take(self) -> tuple[list[_Work], list[_Work]]:
+        """Wait for the next frame that is worth an inference and for those that go with it, or for some that are not.
+
+        Returns
+        -------
+        The batch, and those that have expired; none of either after `close`.
+        """
         batch: list[_Work] = []
-        until = 0.0
+        expired: list[_Work] = []
         with self._changed:
             while True:
-                while self._waiting and len(batch) < self._settings.max_batch:
+                while self._waiting and not self._busy and len(batch) < self._settings.max_batch:
                     if batch and self._waiting[0].engine is not batch[0].engine:
                         break
                     work = heapq.heappop(self._waiting)
+                    if not work.future.set_running_or_notify_cancel():
+                        continue
                     if self._is_worth_it(work):
                         batch.append(work)
                         self._turn = work.turn
-                if not self._waiting and not batch:
-                    self._next_turns.clear()
-                    self._turn = 0.0
-                    if self._closed:
-                        return []
-                    self._changed.wait()
-                    continue
-                until = until or batch[0].submitted_ns * 1e-9 + self._settings.batch_delay
-                patience = until - time.monotonic()
-                if len(batch) == self._settings.max_batch or self._waiting or patience <= 0 or self._closed:
-                    return batch
+                    else:
+                        expired.append(work)
+                patience = None
+                if batch:
+                    patience = batch[0].submitted_ns * 1e-9 + self._settings.batch_delay - time.monotonic()
+                    if len(batch) == self._settings.max_batch or self._waiting or patience <= 0 or self._closed:
+                        self._busy = True
+                        return batch, expired
+                elif expired or (self._closed and not self._waiting and not self._busy):
+                    return batch, expired
                 self._changed.wait(patience)
 
     def _is_worth_it(self, work: _Work) -> bool:
-        if not work.future.set_running_or_notify_cancel():
-            return False
         expected = self._costs.get(work.engine, 0.0)
         if work.deadline is None or time.monotonic() + expected < work.deadline:
             return True
         self._costs[work.engine] = expected * (1 - SMOOTHING)  # a wrong expectation, which drops all, mends itself
-        work.future.set_exception(Expired("the frame expired before its turn"))
         return False
 
     def _answer(self, batch: list[_Work]) -> None:
+        try:
+            self._infer(batch)
+        finally:
+            with self._changed:
+                self._busy = False
+                if self._waiting or self._closed:
+                    self._changed.notify()
+
+    def _infer(self, batch: list[_Work]) -> None:
         engine = batch[0].engine
         self._busy_since = time.monotonic()
         started = time.monotonic_ns()
@@ -307,7 +346,7 @@ class InferenceQueue:
         except Exception as error:
             if len(batch) > 1:  # one frame may be to blame
                 for work in batch:
-                    self._answer([work])
+                    self._infer([work])
             else:
                 batch[0].future.set_exception(error)
             return
@@ -327,6 +366,10 @@ class InferenceQueue:
             self._left = now
             self._interval = _mean(self._interval, interval)
             self._costs[batch[0].engine] = _mean(self._costs.get(batch[0].engine, 0.0), elapsed / len(batch))
+
+
+def _expire(work: _Work) -> None:
+    work.future.set_exception(Expired("the frame expired before its turn"))
 
 
 def _mean(mean: float, value: float) -> float:

@@ -1,10 +1,18 @@
 """What every command line of the project shares; imports nothing heavy."""
 
-from typing import Any
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from serving.errors import InputError
+
+if TYPE_CHECKING:
+    from serving.credentials import Credentials
+
+DEFAULT_ADDRESS = "127.0.0.1:50051"
+"""Where a server listens, and where its clients look for it."""
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON object on standard output.")
 
@@ -19,3 +27,25 @@ class CommandGroup(click.Group):
         except InputError as error:
             click.echo(f"error: {error}", err=True)
             ctx.exit(2)
+
+
+def credential_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Let a command that calls a server take what `credentials` needs."""
+    for name, text in (
+        ("--token-file", "File with the token that the server asks for."),
+        ("--private-key", "PEM file of that certificate's key."),
+        ("--certificate", "PEM file of a certificate of one's own, where the server asks for one."),
+        ("--authorities", "PEM file of the authorities that vouch for the server; then calls are encrypted."),
+    ):
+        command = click.option(name, type=click.Path(path_type=Path), help=text)(command)
+    return command
+
+
+def credentials(
+    authorities: Path | None, certificate: Path | None, private_key: Path | None, token_file: Path | None
+) -> "Credentials":
+    """Return what the options of `credential_options` say."""
+    from serving.credentials import Credentials, read_file
+
+    token = "" if token_file is None else read_file(token_file).decode("utf-8", "replace").strip()
+    return Credentials(authorities, certificate, private_key, token)

@@ -41,7 +41,13 @@ Image = Pixels | bytes | str | Path
 """uint8 pixels [H, W, 3] RGB or [H, W] grey; the bytes of a JPEG, PNG or WEBP file; or the path of one."""
 
 # Masks and raw frames pass grpc's default of 4 MiB; what is large is the caller's business.
-_OPTIONS = (("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1))
+# While a call is under way the server is pinged, so that one that vanished without a word is noticed within their sum.
+_OPTIONS = (
+    ("grpc.max_receive_message_length", -1),
+    ("grpc.max_send_message_length", -1),
+    ("grpc.keepalive_time_ms", 20_000),
+    ("grpc.keepalive_timeout_ms", 10_000),
+)
 
 
 class ServerError(Exception):

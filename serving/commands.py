@@ -6,21 +6,20 @@ Only click is imported until one runs.
 import json
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from serving.cli_support import json_option
+from serving.cli_support import DEFAULT_ADDRESS, credential_options, credentials, json_option
 from serving.errors import InputError
+from serving.view.commands import view
 
 if TYPE_CHECKING:
     from serving.client import Client
-    from serving.credentials import Credentials
     from serving.segment_files import Result
 
-DEFAULT_ADDRESS = "127.0.0.1:50051"
 SHIPPED_MODEL = Path("model_store", "camvid", "1", "model.onnx")
 """In the repository, which is where this package lies unless it was installed from a wheel."""
 PATIENCE = 5.0
@@ -100,28 +99,6 @@ def serve(
     server.stop(settings.grace)
 
 
-def credential_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Let a command that calls a server take what `credentials` needs."""
-    for name, text in (
-        ("--token-file", "File with the token that the server asks for."),
-        ("--private-key", "PEM file of that certificate's key."),
-        ("--certificate", "PEM file of a certificate of one's own, where the server asks for one."),
-        ("--authorities", "PEM file of the authorities that vouch for the server; then calls are encrypted."),
-    ):
-        command = click.option(name, type=click.Path(path_type=Path), help=text)(command)
-    return command
-
-
-def credentials(
-    authorities: Path | None, certificate: Path | None, private_key: Path | None, token_file: Path | None
-) -> "Credentials":
-    """Return what the options of `credential_options` say."""
-    from serving.credentials import Credentials, read_file
-
-    token = "" if token_file is None else read_file(token_file).decode("utf-8", "replace").strip()
-    return Credentials(authorities, certificate, private_key, token)
-
-
 @click.command()
 @click.argument("source", metavar="FILE|FOLDER|VIDEO", type=click.Path(path_type=Path))
 @click.option("--server", "address", default=DEFAULT_ADDRESS, show_default=True, help="HOST:PORT of the server.")
@@ -197,4 +174,4 @@ def _shipped_model() -> Path:
     raise InputError(f"--model: none is given, and {SHIPPED_MODEL} is not here; give an ONNX file of `onepixel train`")
 
 
-COMMANDS = (serve, segment)
+COMMANDS = (serve, segment, view)

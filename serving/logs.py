@@ -5,9 +5,8 @@ import logging
 import sys
 import time
 import uuid
+from collections.abc import Mapping
 from typing import Any
-
-import grpc
 
 from serving.settings import OperationSettings
 
@@ -44,9 +43,6 @@ def configure_logging(settings: OperationSettings) -> None:
     logging.basicConfig(level=settings.log_level.upper(), handlers=[handler])
 
 
-def request_id(context: grpc.ServicerContext) -> str:
+def request_id(metadata: Mapping[str, str]) -> str:
     """Return what the caller calls its request, or a new id."""
-    for key, value in context.invocation_metadata() or ():
-        if key == REQUEST_ID and isinstance(value, str):
-            return value[:MAX_REQUEST_ID]
-    return uuid.uuid4().hex
+    return metadata.get(REQUEST_ID, "")[:MAX_REQUEST_ID] or uuid.uuid4().hex

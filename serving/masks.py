@@ -23,7 +23,7 @@ class MaskEncoding(Enum):
     RLE = "RLE"
 
 
-def encode_mask(mask: Pixels, encoding: MaskEncoding) -> bytes:
+def encode_mask(mask: Pixels, encoding: MaskEncoding) -> bytes | memoryview:
     """Encode a mask.
 
     Parameters
@@ -33,10 +33,16 @@ def encode_mask(mask: Pixels, encoding: MaskEncoding) -> bytes:
     encoding
         RAW: the H x W bytes. PNG: 8-bit greyscale. RLE: runs over the RAW order, each a value byte and the run's
         length as a base-128 varint.
+
+    Returns
+    -------
+    The bytes; of RAW a view of the mask itself, so that it is not copied.
     """
     if encoding is MaskEncoding.PNG:
         return encode_png(mask)
-    return mask.tobytes() if encoding is MaskEncoding.RAW else _encode_runs(mask.ravel())
+    if encoding is MaskEncoding.RLE:
+        return _encode_runs(mask.ravel())
+    return np.ascontiguousarray(mask).data.cast("B")
 
 
 def decode_mask(data: bytes, encoding: MaskEncoding, *, height: int, width: int) -> Pixels:
@@ -65,7 +71,7 @@ def decode_mask(data: bytes, encoding: MaskEncoding, *, height: int, width: int)
 
 
 def _encode_runs(values: Pixels) -> bytes:
-    starts = np.flatnonzero(np.diff(values, prepend=~values[:1]))
+    starts = np.append(0, np.flatnonzero(values[1:] != values[:-1]) + 1)
     lengths = np.diff(starts, append=values.size)
     groups = np.ones(lengths.size, np.int64)  # bytes of each varint
     for bits in range(7, 7 * _VARINT_LIMIT, 7):

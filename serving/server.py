@@ -15,8 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection, reflection_pb2_grpc
-from onepixel.v1 import segmentation_pb2
-from onepixel.v1 import segmentation_pb2_grpc as pb_grpc
+from onepixel.oip import open_inference_pb2_grpc as oip_grpc
 
 from serving.batching import InferenceQueue
 from serving.errors import InputError
@@ -28,13 +27,15 @@ from serving.security import Clients, TokenInterceptor, Tokens, server_credentia
 from serving.services.answers import Answerer
 from serving.services.calls import Calls
 from serving.services.health import Health
+from serving.services.open_inference import SERVICE as OPEN_INFERENCE
+from serving.services.open_inference import OpenInference
 from serving.services.reflection import Reflection
-from serving.services.segmentation import MAX_OPENING, SegmentationService
+from serving.services.segmentation import MAX_OPENING, SERVICE, SegmentationService
 from serving.settings import ServerSettings, is_loopback
+from serving.tracing import Tracer
 
 logger = logging.getLogger(__name__)
 
-SERVICE = segmentation_pb2.DESCRIPTOR.services_by_name["SegmentationService"].full_name
 SPARE_THREADS = 8
 """For calls that hold nothing and end soon: refusals, health checks and descriptions."""
 MAX_IDLE_CALLS = 16
@@ -87,6 +88,7 @@ class Server:
         self._queue = InferenceQueue(capacity=limits.places, settings=settings.queue)
         self.metrics = Metrics(self._queue, self.repository.models)
         self._operations: OperationsServer | None = None
+        self._tracer = Tracer(settings.operations) if settings.operations.trace_endpoint else None
         try:
             # Whoever may hold a thread for long is counted: calls by their places, streams, streams that have not sent
             # their config, and idle calls; so the spare ones are free for what ends soon. Only a request that trickles
@@ -158,18 +160,28 @@ class Server:
         self._threads.shutdown(wait=False)
         if self._operations is not None:
             self._operations.stop()
+        if self._tracer is not None:
+            self._tracer.close()
 
     def _add_services(self, tokens: Tokens | None) -> None:
         limits = self._settings.limits
         clients = Clients(tokens)
         answerer = Answerer(
-            self.repository, self._queue, max_pixels=limits.max_pixels, metrics=self.metrics, clients=clients
+            self.repository,
+            self._queue,
+            max_pixels=limits.max_pixels,
+            metrics=self.metrics,
+            clients=clients,
+            tracer=self._tracer,
         )
         self._accepted = Calls("calls", max_clients=limits.max_clients)
         self._idle = Calls("idle calls", MAX_IDLE_CALLS)
         self._segmentation = SegmentationService(answerer, limits, self._accepted)
-        pb_grpc.add_SegmentationServiceServicer_to_server(self._segmentation, self._server)
-        served = (SERVICE,)
+        self._server.add_generic_rpc_handlers((self._segmentation.handlers(),))
+        oip_grpc.add_GRPCInferenceServiceServicer_to_server(
+            OpenInference(answerer, limits, self._accepted), self._server
+        )
+        served = (SERVICE, OPEN_INFERENCE)
         self._health = Health(served, self._idle)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         told = (*served, health_pb2.DESCRIPTOR.services_by_name["Health"].full_name, reflection.SERVICE_NAME)

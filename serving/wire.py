@@ -15,7 +15,7 @@ from onepixel.v1 import segmentation_pb2 as pb
 
 from serving.errors import InputError
 from serving.frames import ImageFormat, PixelFormat, Pixels, decode_image, decode_raw
-from serving.masks import MaskEncoding, decode_mask
+from serving.masks import MaskEncoding, decode_mask, encode_mask
 from serving.metadata import ClassDescription
 
 if TYPE_CHECKING:
@@ -193,6 +193,41 @@ def model_message(model: "Model") -> pb.ModelInfo:
     )
 
 
+Chunks = list[bytes | memoryview]
+"""A serialised message in pieces, to be joined once."""
+
+
+def length_delimited(number: int, chunks: Chunks) -> Chunks:
+    """Return the field of a number whose value (bytes, text or a message) is in chunks.
+
+    protobuf copies a mask of two megapixels three times on its way to the wire: into the message, into its parent, and
+    into the serialised bytes. Fields put together by hand are copied once. Where an embedded message comes in parts,
+    protobuf's parsers merge them.
+    """
+    size = sum(len(chunk) for chunk in chunks)
+    header = bytearray([number << 3 | 2])
+    while size > 0x7F:
+        header.append(size & 0x7F | 0x80)
+        size >>= 7
+    header.append(size)
+    return [bytes(header), *chunks]
+
+
+def mask_chunks(mask: Pixels, encoding: MaskEncoding) -> Chunks:
+    """Serialise a `Mask`, uint8 [H, W]."""
+    height, width = mask.shape
+    header = pb.Mask(width=width, height=height, encoding=enum_value(encoding, pb.MaskEncoding))
+    return [header.SerializeToString(), *length_delimited(_MASK_DATA, [encode_mask(mask, encoding)])]
+
+
+def segmentation_chunks(rest: pb.Segmentation, mask: Chunks, confidence: Chunks | None) -> Chunks:
+    """Serialise a `Segmentation`: its masks as chunks, and the rest of it."""
+    chunks = length_delimited(_SEGMENTATION_MASK, mask)
+    if confidence is not None:
+        chunks += length_delimited(_SEGMENTATION_CONFIDENCE, confidence)
+    return [*chunks, rest.SerializeToString()]
+
+
 def frame_pixels(frame: pb.Frame, max_pixels: int) -> Pixels:
     """Decode a frame's image.
 
@@ -281,6 +316,9 @@ def seconds(duration: Duration) -> float:
     return duration.seconds + duration.nanos * 1e-9
 
 
+_MASK_DATA = pb.Mask.DATA_FIELD_NUMBER
+_SEGMENTATION_MASK = pb.Segmentation.MASK_FIELD_NUMBER
+_SEGMENTATION_CONFIDENCE = pb.Segmentation.CONFIDENCE_FIELD_NUMBER
 _PREFIXES = {
     ImageFormat: "IMAGE_FORMAT_",
     PixelFormat: "PIXEL_FORMAT_",

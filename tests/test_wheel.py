@@ -44,8 +44,11 @@ def test_the_wheel_holds_packages_contract_and_data(wheel):
         "training/inspection/assets/main.js",
         "training/features/saliency/forest.onnx",
         "serving/server.py",
+        "serving/view/assets/page.html",
         "onepixel/v1/segmentation.proto",
         "onepixel/v1/segmentation_pb2.py",
+        "onepixel/oip/open_inference.proto",
+        "onepixel/oip/open_inference_pb2.py",
     } <= names
     assert not [name for name in names if name.startswith(("tests/", "proto/"))]
 

@@ -18,12 +18,12 @@ from onepixel.v1 import segmentation_pb2 as pb
 from serving import wire
 from serving.batching import Expired, Inference, InferenceQueue
 from serving.frames import Pixels, resize_frame, resize_mask
-from serving.masks import encode_mask
 from serving.metrics import Metrics, Outcome
 from serving.model import Model
 from serving.repository import Repository
 from serving.security import Clients
 from serving.services.statuses import Caller, log_refusal, outcome_of
+from serving.tracing import Tracer
 
 
 @dataclass(frozen=True)
@@ -32,6 +32,8 @@ class Started:
 
     model: Model
     """What it was given to."""
+    caller: Caller
+    """Whose it is."""
     future: Future[Inference]
     """What the engine will answer."""
     height: int
@@ -65,6 +67,8 @@ class Answerer:
         Where frames are counted; None means new ones.
     clients
         Tells which client a call is from.
+    tracer
+        Where frames are traced; None means nowhere.
     """
 
     def __init__(
@@ -75,12 +79,14 @@ class Answerer:
         max_pixels: int,
         metrics: Metrics | None = None,
         clients: Clients | None = None,
+        tracer: Tracer | None = None,
     ) -> None:
         self.repository = repository
         self.queue = queue
         self.max_pixels = max_pixels
         self.metrics = metrics or Metrics(queue, repository.models)
         self._clients = clients or Clients()
+        self._tracer = tracer
 
     def caller(self, context: grpc.ServicerContext) -> Caller:
         """Tell who makes a call."""
@@ -95,11 +101,25 @@ class Answerer:
             yield counted
         except Exception as error:
             self.metrics.ended(outcome_of(error), counted.model)
-            log_refusal(caller, camera_id, sequence, error)
+            self.refused(caller, camera_id, sequence, error)
             raise
         self.metrics.ended(Outcome.MASK, counted.model)
 
-    def start(self, model: Model, read: Callable[[], Pixels], client: str, deadline: float | None) -> Started:
+    def refused(self, caller: Caller, camera_id: str, sequence: int, error: Exception) -> None:
+        """Tell the log, and the trace, of a frame that gets no mask."""
+        log_refusal(caller, camera_id, sequence, error)
+        if self._tracer is not None:
+            self._tracer.refused(caller, error)
+
+    def start(
+        self,
+        model: Model,
+        read: Callable[[], Pixels],
+        caller: Caller,
+        deadline: float | None,
+        *,
+        at_once: bool = False,
+    ) -> Started:
         """Decode a frame and queue it; the caller has a place.
 
         Parameters
@@ -108,10 +128,12 @@ class Answerer:
             What should answer.
         read
             Returns the frame, uint8 [H, W, 3] RGB.
-        client
+        caller
             Whose it is.
         deadline
             By `time.monotonic`; checked before decoding, and again at the frame's turn.
+        at_once
+            Whether the caller has nothing else to do until the engine has answered.
 
         Raises
         ------
@@ -127,10 +149,11 @@ class Answerer:
         resized = resize_frame(pixels, *model.input_size)
         decode_ns = time.monotonic_ns() - began
         self.metrics.stage("decode", decode_ns)
-        future = self.queue.submit(model, resized, client=client, deadline=deadline, cost=decode_ns * 1e-9)
+        cost = decode_ns * 1e-9
+        future = self.queue.submit(model, resized, client=caller.client, deadline=deadline, cost=cost, at_once=at_once)
         future.add_done_callback(partial(self._count, model))
         height, width = pixels.shape[:2]
-        return Started(model, future, height, width, decode_ns)
+        return Started(model, caller, future, height, width, decode_ns)
 
     def wait(self, started: Started) -> Inference:
         """Wait for the engine.
@@ -147,8 +170,8 @@ class Answerer:
         self.metrics.stage("inference", inference.inference_ns)
         return inference
 
-    def fill(self, started: Started, options: wire.SegmentOptions, answer: pb.Segmentation) -> None:
-        """Wait for the engine and fill the answer in place: a copy of a large mask would cost as much as its encoding.
+    def finish(self, started: Started, options: wire.SegmentOptions) -> wire.Chunks:
+        """Wait for the engine and serialise the frame's `Segmentation`.
 
         Raises
         ------
@@ -158,24 +181,25 @@ class Answerer:
         inference = self.wait(started)
         began = time.monotonic_ns()
         model = started.model
+        rest = pb.Segmentation(model_name=model.name, model_version=model.version, model_digest=model.digest)
         mask = resize_mask(inference.class_ids, started.height, started.width)
-        answer.model_name, answer.model_version, answer.model_digest = model.name, model.version, model.digest
-        planes = [(answer.mask, mask)]
+        confidence = None
         if options.want_confidence:
-            planes.append((answer.confidence, resize_mask(inference.confidence, started.height, started.width)))
-        for message, plane in planes:
-            message.height, message.width = plane.shape
-            message.encoding = wire.enum_value(options.mask_encoding, pb.MaskEncoding)
-            message.data = encode_mask(plane, options.mask_encoding)
+            plane = resize_mask(inference.confidence, started.height, started.width)
+            confidence = wire.mask_chunks(plane, options.mask_encoding)
         if options.want_histogram:
-            answer.histogram.extend(np.bincount(mask.ravel(), minlength=len(model.metadata.classes)).tolist())
+            rest.histogram.extend(np.bincount(mask.ravel(), minlength=len(model.metadata.classes)).tolist())
+        masks = wire.mask_chunks(mask, options.mask_encoding)
         encode_ns = time.monotonic_ns() - began
         self.metrics.stage("encode", encode_ns)
-        timing = answer.timing
+        if self._tracer is not None:
+            self._tracer.answered(started, inference, encode_ns)
+        timing = rest.timing
         timing.decode.FromNanoseconds(started.decode_ns)
         timing.queue.FromNanoseconds(inference.queued_ns)
         timing.inference.FromNanoseconds(inference.inference_ns)
         timing.encode.FromNanoseconds(encode_ns)
+        return wire.segmentation_chunks(rest, masks, confidence)
 
     def _count(self, model: Model, future: Future[Inference]) -> None:
         if not future.cancelled() and future.exception() is None:

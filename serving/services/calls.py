@@ -89,6 +89,11 @@ class Calls:
             leave()
         return leave
 
+    @property
+    def closed(self) -> bool:
+        """Whether no more are let in."""
+        return self._closed
+
     def close(self) -> None:
         """Let no more in, and end those that are."""
         with self._changed:

@@ -10,7 +10,6 @@ from functools import partial
 
 import grpc
 from onepixel.v1 import segmentation_pb2 as pb
-from onepixel.v1 import segmentation_pb2_grpc as pb_grpc
 
 from serving import wire
 from serving.batching import Closed, Expired, QueueFull
@@ -21,13 +20,14 @@ from serving.services.statuses import answers_errors, streams_errors
 from serving.services.stream import Stream
 from serving.settings import Limits
 
+SERVICE = pb.DESCRIPTOR.services_by_name["SegmentationService"].full_name
 CONFIG_SECONDS = 10.0
 """How long a stream may take to send its config; until then it counts to `MAX_OPENING`, and to no other limit."""
 MAX_OPENING = 16
 """Streams at the same time that have not sent their config; each holds two threads, and no place."""
 
 
-class SegmentationService(pb_grpc.SegmentationServiceServicer):
+class SegmentationService:
     """The service over the models behind a queue.
 
     Parameters
@@ -53,14 +53,32 @@ class SegmentationService(pb_grpc.SegmentationServiceServicer):
         """End the streams that have not sent their config, and let no more in."""
         self._opening.close()
 
+    def handlers(self) -> grpc.GenericRpcHandler:
+        """Return what gRPC calls; answers that hold masks are serialised already."""
+        return grpc.method_handlers_generic_handler(
+            SERVICE,
+            {
+                "Segment": grpc.unary_unary_rpc_method_handler(
+                    self.Segment, request_deserializer=pb.SegmentRequest.FromString
+                ),
+                "StreamSegment": grpc.stream_stream_rpc_method_handler(
+                    self.StreamSegment, request_deserializer=pb.StreamSegmentRequest.FromString
+                ),
+                "GetModelInfo": grpc.unary_unary_rpc_method_handler(
+                    self.GetModelInfo,
+                    request_deserializer=pb.GetModelInfoRequest.FromString,
+                    response_serializer=pb.GetModelInfoResponse.SerializeToString,
+                ),
+            },
+        )
+
     @answers_errors
-    def Segment(self, request: pb.SegmentRequest, context: grpc.ServicerContext) -> pb.SegmentResponse:
-        """Segment one frame."""
+    def Segment(self, request: pb.SegmentRequest, context: grpc.ServicerContext) -> bytes:
+        """Segment one frame; returns a serialised `SegmentResponse`."""
         arrived = time.monotonic()
         answerer, frame = self._answerer, request.frame
         caller = answerer.caller(context)
         self._accepted.enter(context, lambda: None, caller.client)
-        response = pb.SegmentResponse()
         with answerer.counted(caller, frame.camera_id, frame.sequence) as counted:
             counted.model = answerer.repository.find(request.model_name, request.model_version)
             options = wire.SegmentOptions.from_message(request.options)
@@ -69,17 +87,17 @@ class SegmentationService(pb_grpc.SegmentationServiceServicer):
                 deadline = min(deadline, arrived + options.max_age)
             read = partial(wire.frame_pixels, frame, answerer.max_pixels)
             with answerer.queue.enter(caller.client, deadline=deadline):
-                started = answerer.start(counted.model, read, caller.client, deadline)
+                started = answerer.start(counted.model, read, caller, deadline, at_once=True)
                 if not context.add_callback(started.future.cancel):
                     started.future.cancel()
-                answerer.fill(started, options, response.segmentation)
-        return response
+                segmentation = answerer.finish(started, options)
+        return b"".join(wire.length_delimited(pb.SegmentResponse.SEGMENTATION_FIELD_NUMBER, segmentation))
 
     @streams_errors
     def StreamSegment(
         self, requests: Iterator[pb.StreamSegmentRequest], context: grpc.ServicerContext
-    ) -> Iterator[pb.StreamSegmentResponse]:
-        """Segment a camera's frames, in order."""
+    ) -> Iterator[bytes]:
+        """Segment a camera's frames, in order; yields serialised `StreamSegmentResponse`s."""
         answerer, config = self._answerer, self._first_message(requests, context)
         find = partial(answerer.repository.find, config.model_name, config.model_version)
         find()  # an unknown model is the stream's fault, not each frame's

@@ -105,9 +105,14 @@ class Caller:
         self.client = client
 
     @functools.cached_property
+    def metadata(self) -> dict[str, str]:
+        """The call's metadata that is text, by key; of a key that comes twice, the last."""
+        return {key: value for key, value in self._context.invocation_metadata() or () if isinstance(value, str)}
+
+    @functools.cached_property
     def request_id(self) -> str:
         """What the caller calls its request, or a new id."""
-        return request_id(self._context)
+        return request_id(self.metadata)
 
 
 def _abort(context: grpc.ServicerContext, error: Exception) -> None:

@@ -21,7 +21,7 @@ from serving.batching import Expired, Inference, Place
 from serving.metrics import Outcome
 from serving.model import Model
 from serving.services.answers import Answerer, Started
-from serving.services.statuses import Caller, log_refusal, outcome_of, status_of
+from serving.services.statuses import Caller, outcome_of, status_of
 from serving.wire import OverflowPolicy, SegmentOptions
 
 DEPTH = 2
@@ -41,6 +41,7 @@ class _Entry:
         self.started: Started | None = None
         self.place: Place | None = None
         self.outcome = Outcome.MASK
+        self.segmentation: wire.Chunks = []
         self.response = pb.StreamSegmentResponse(camera_id=frame.camera_id, sequence=frame.sequence)
         if frame.HasField("capture_time"):
             self.response.capture_time.CopyFrom(frame.capture_time)
@@ -50,16 +51,20 @@ class _Entry:
         self.outcome = outcome
         self.frame = None
 
-    def fail(self, error: Exception, caller: Caller) -> None:
-        self.response.ClearField("segmentation")
+    def fail(self, error: Exception) -> None:
         self.outcome = outcome_of(error)
-        log_refusal(caller, self.response.camera_id, self.response.sequence, error)
         if isinstance(error, Expired):
             self.drop(pb.DROP_REASON_EXPIRED, Outcome.EXPIRED)
             return
         code, message = status_of(error)
         self.response.error.code = code_pb2.Code.Value(code.name)
         self.response.error.message = message
+
+    def serialise(self) -> bytes:
+        """Return the `StreamSegmentResponse`."""
+        number = pb.StreamSegmentResponse.SEGMENTATION_FIELD_NUMBER
+        segmentation = wire.length_delimited(number, self.segmentation) if self.segmentation else []
+        return b"".join([self.response.SerializeToString(), *segmentation])
 
     def ready(self) -> bool:
         # A mask still has to be resized and encoded, on the handler's thread.
@@ -157,8 +162,8 @@ class Stream:
             self._waiting.clear()
             self._changed.notify_all()
 
-    def responses(self) -> Iterator[pb.StreamSegmentResponse]:
-        """Yield the outcomes in order until the input has ended and all are sent.
+    def responses(self) -> Iterator[bytes]:
+        """Yield the outcomes in order, serialised, until the input has ended and all are sent.
 
         Raises
         ------
@@ -173,7 +178,7 @@ class Stream:
                 if entry.started is not None:
                     self._finish(entry, entry.started)
                 self._end(entry)
-                yield entry.response
+                yield entry.serialise()
                 with self._changed:
                     self._held -= entry.held
                     self._taken -= entry.taken
@@ -210,16 +215,16 @@ class Stream:
         return None
 
     def _start(self, entry: _Entry, frame: pb.Frame) -> None:
-        max_age, client = self._options.max_age, self._caller.client
+        max_age = self._options.max_age
         deadline = None if max_age is None else entry.arrived + max_age
         place = None
         try:
             model = self._find()
-            place = self._answerer.queue.enter(client, refuse=False)
+            place = self._answerer.queue.enter(self._caller.client, refuse=False)
             read = partial(wire.frame_pixels, frame, self._answerer.max_pixels)
-            started = self._answerer.start(model, read, client, deadline)
+            started = self._answerer.start(model, read, self._caller, deadline)
         except Exception as error:
-            entry.fail(error, self._caller)
+            self._fail(entry, error)
             if place is not None:
                 place.leave()
         else:
@@ -233,9 +238,13 @@ class Stream:
 
     def _finish(self, entry: _Entry, started: Started) -> None:
         try:
-            self._answerer.fill(started, self._options, entry.response.segmentation)
+            entry.segmentation = self._answerer.finish(started, self._options)
         except Exception as error:
-            entry.fail(error, self._caller)
+            self._fail(entry, error)
+
+    def _fail(self, entry: _Entry, error: Exception) -> None:
+        entry.fail(error)
+        self._answerer.refused(self._caller, entry.response.camera_id, entry.response.sequence, error)
 
     def _end(self, entry: _Entry) -> None:
         self._metrics.ended(entry.outcome, entry.started.model if entry.started else None)

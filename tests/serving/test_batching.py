@@ -89,11 +89,11 @@ def test_what_would_wait_too_long_is_refused_and_told_when_to_come_again(engine:
     queue = measured(InferenceQueue(capacity=64, settings=QueueSettings(max_wait=1.0)), 0.4)
     assert queue.bound == 2
     places = [queue.enter("a") for _ in range(3)]  # the third waits 0.8 s
-    with pytest.raises(QueueFull, match=r"3 frames are ahead, 1\.2 s; at most 1 s may be waited") as caught:
+    with pytest.raises(QueueFull, match=r"would wait 1\.2 s, behind 3; at most 1 s may be waited") as caught:
         queue.enter("a")
     assert caught.value.retry_after == pytest.approx(0.2)
     places.pop().leave()
-    with pytest.raises(QueueFull, match=r"2 frames are ahead, 0\.8 s; the deadline is sooner"):
+    with pytest.raises(QueueFull, match=r"would wait 0\.8 s, behind 2; the deadline is sooner"):
         queue.enter("a", deadline=time.monotonic() + 1.1)
     queue.enter("a", deadline=time.monotonic() + 1.3)
 

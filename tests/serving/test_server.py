@@ -21,7 +21,8 @@ from serving.errors import InputError
 from serving.frames import Pixels, encode_png
 from serving.masks import MaskEncoding
 from serving.model import Model
-from serving.server import EMBEDDED, SERVICE, Server
+from serving.server import EMBEDDED, Server
+from serving.services.segmentation import SERVICE
 from serving.settings import Limits
 from serving.wire import Segmentation, SegmentOptions
 

@@ -107,7 +107,8 @@ class Harness:
         return self.answers.result(5)
 
 
-def summary(answer: pb.StreamSegmentResponse) -> tuple[int, str]:
+def summary(serialised: bytes) -> tuple[int, str]:
+    answer = pb.StreamSegmentResponse.FromString(serialised)
     kind = answer.WhichOneof("outcome")
     if kind == "dropped":
         return answer.sequence, pb.DropReason.Name(answer.dropped.reason).removeprefix("DROP_REASON_")
@@ -185,7 +186,8 @@ def test_the_headers_come_back(harness: Harness) -> None:
     frame.capture_time.FromMilliseconds(1_700_000_000_123)
     stream.accept(frame)
     stream.end_input()
-    (answer,) = stream.responses()
+    (serialised,) = stream.responses()
+    answer = pb.StreamSegmentResponse.FromString(serialised)
     assert (answer.camera_id, answer.sequence) == ("left", 2**63)
     assert answer.capture_time.ToMilliseconds() == 1_700_000_000_123
 

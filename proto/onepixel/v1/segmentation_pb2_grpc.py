@@ -65,7 +65,7 @@ class SegmentationServiceServicer(object):
     """
 
     def Segment(self, request, context):
-        """Segment one frame.
+        """Segment one frame. The call's own deadline counts like max_age.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -73,7 +73,9 @@ class SegmentationServiceServicer(object):
 
     def StreamSegment(self, request_iterator, context):
         """Segment a camera's frames, in order. The first message carries the config, every later one a frame.
-        A bad frame gets an error outcome and never ends the stream.
+        A bad frame gets an error outcome and never ends the stream. The stream itself ends with RESOURCE_EXHAUSTED where
+        the server has max_streams of them already, with DEADLINE_EXCEEDED where no config comes, and with UNAVAILABLE,
+        after the outcomes of the frames that were read, where the server drains.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

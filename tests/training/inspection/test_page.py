@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from tests.training.inspection.browser import EXECUTABLE, Page
+from tests.browser import EXECUTABLE, Page
 from tests.training.inspection.frames import FEATURES, SUPERPIXELS, TRUTH, make_intermediates
 from tests.training.inspection.test_packing import unpack
 from training.inspection.page import arrays, render_page, write_page
@@ -23,6 +23,20 @@ def shown(request):
 @pytest.fixture(scope="module")
 def page(shown):
     return render_page(shown)
+
+
+class FramePage(Page):
+    def on_frame(self, x, y):
+        """Where a pixel of the frame lies in the window."""
+        self.settle()
+        left, top, wide, high, width, height = self.evaluate(
+            "(() => { const box = document.querySelector('#canvas').getBoundingClientRect();"
+            " const meta = JSON.parse(document.querySelector('#meta').textContent);"
+            " return [box.x, box.y, box.width, box.height, meta.width, meta.height]; })()"
+        )
+        scale = min(wide / width, high / height)
+        left, top = left + (wide - width * scale) / 2, top + (high - height * scale) / 2
+        return left + (x + 0.5) * scale, top + (y + 0.5) * scale
 
 
 def described(page):
@@ -90,7 +104,7 @@ def test_a_person_looks_at_the_page(tmp_path):
     intermediates = make_intermediates("paper", "pseudo_labels.object_threshold=1.5")
     path = tmp_path / "page.html"
     write_page(intermediates, path)
-    with Page(path, tmp_path / "browser") as page:
+    with FramePage(path.as_uri(), tmp_path / "browser") as page:
         page.click(*page.on_frame(1, 4))
         assert page.text("#superpixel-name") == "Superpixel 2"
         assert page.text("#superpixel-facts") == "labelwalltruthwall 100\u202f%band4 of 4centrex 1, y 4area9 pixels"
@@ -123,7 +137,7 @@ def test_a_person_looks_at_the_page(tmp_path):
 def test_a_person_looks_at_labels_that_are_spread(tmp_path):
     path = tmp_path / "page.html"
     write_page(make_intermediates("best"), path)
-    with Page(path, tmp_path / "browser") as page:
+    with FramePage(path.as_uri(), tmp_path / "browser") as page:
         page.click(*page.on_frame(1, 4))
         assert page.text("#superpixel-facts").startswith("label</script>truthwall 100\u202f%")
         assert page.text("#scores .row:nth-child(3) .value:last-child") == "1.10"

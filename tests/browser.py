@@ -17,9 +17,9 @@ PATIENCE = 60
 
 
 class Page:
-    """A file opened from disk; every message of its console is kept."""
+    """A page opened by its URL; every message of its console is kept."""
 
-    def __init__(self, path, folder, size=(1500, 950)):
+    def __init__(self, url, folder, size=(1500, 950)):
         commands, self._commands = os.pipe()
         self._answers, answers = os.pipe()
         os.set_blocking(self._answers, False)
@@ -50,7 +50,7 @@ class Page:
         self.requests = []
         width, height = size
         self.send("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=False)
-        self.send("Page.navigate", url=f"file://{path}")
+        self.send("Page.navigate", url=url)
         self.wait_for("document.documentElement?.dataset.ready === 'true'")
 
     def __enter__(self):
@@ -118,18 +118,6 @@ class Page:
         text = {"text": key} if len(key) == 1 else {}
         self.send("Input.dispatchKeyEvent", type="keyDown", key=key, **text)
         self.send("Input.dispatchKeyEvent", type="keyUp", key=key)
-
-    def on_frame(self, x, y):
-        """Where a pixel of the frame lies in the window."""
-        self.settle()
-        left, top, wide, high, width, height = self.evaluate(
-            "(() => { const box = document.querySelector('#canvas').getBoundingClientRect();"
-            " const meta = JSON.parse(document.querySelector('#meta').textContent);"
-            " return [box.x, box.y, box.width, box.height, meta.width, meta.height]; })()"
-        )
-        scale = min(wide / width, high / height)
-        left, top = left + (wide - width * scale) / 2, top + (high - height * scale) / 2
-        return left + (x + 0.5) * scale, top + (y + 0.5) * scale
 
     def _receive(self):
         with contextlib.suppress(BlockingIOError):

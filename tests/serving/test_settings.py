@@ -1,0 +1,55 @@
+import re
+from pathlib import Path
+
+import pytest
+
+from serving.errors import InputError
+from serving.settings import ServerSettings, is_loopback, load_server_settings
+
+
+def test_the_later_source_wins(tmp_path: Path) -> None:
+    path = tmp_path / "server.yaml"
+    path.write_text("address: 0.0.0.0:1\nqueue: {max_wait: 3, max_batch: 4}\nlimits: {places: 9}\n")
+    environment = {"ONEPIXEL_QUEUE__MAX_WAIT": "5", "ONEPIXEL_LIMITS__PLACES": "8", "PATH": "/bin"}
+    settings = load_server_settings(path, ["limits.places=7", "model=street.onnx"], environment)
+    assert (settings.address, settings.queue.max_wait, settings.queue.max_batch) == ("0.0.0.0:1", 5, 4)
+    assert (settings.limits.places, settings.model) == (7, Path("street.onnx"))
+    assert load_server_settings() == ServerSettings()
+
+
+@pytest.mark.parametrize(
+    ("overrides", "environment", "message"),
+    [
+        (["queue.wait=1"], {}, r"settings: unknown key 'queue\.wait'; did you mean 'queue\.max_wait'\?"),
+        (["queue.max_wait=-1"], {}, r"settings: queue\.max_wait: Input should be greater than 0, got -1"),
+        (["queue.max_wait"], {}, r"--set queue\.max_wait: must be key=value, such as queue\.max_wait=2"),
+        (["address.host=a"], {}, r"settings: address: Input should be a valid string"),
+        ([], {"ONEPIXEL_QUEUE__MAX_WAIT": "["}, "ONEPIXEL_QUEUE__MAX_WAIT: the value is not YAML"),
+        ([], {"ONEPIXEL_NOTHING": "1"}, "settings: unknown key 'nothing'"),
+        (["security.client_authorities=a"], {}, "client_authorities needs certificate and private_key"),
+    ],
+)
+def test_what_is_wrong_is_named(overrides: list[str], environment: dict[str, str], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        load_server_settings(None, overrides, environment)
+
+
+def test_a_file_that_is_wrong_is_named(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"configuration .*none\.yaml cannot be read"):
+        load_server_settings(tmp_path / "none.yaml")
+    path = tmp_path / "server.yaml"
+    path.write_text("limits: {place: 9}\n")
+    with pytest.raises(InputError, match=r"server\.yaml: unknown key 'limits\.place'; did you mean 'limits\.places'"):
+        load_server_settings(path)
+
+
+def test_the_documented_settings_are_settings(tmp_path: Path) -> None:
+    (example,) = re.findall(r"```yaml\n(.*?)```", Path("docs/serving.md").read_text(), re.DOTALL)
+    path = tmp_path / "server.yaml"
+    path.write_text(example)
+    assert load_server_settings(path).queue.max_wait == 0.5
+
+
+def test_loopback_is_known_by_the_address() -> None:
+    addresses = ("127.0.0.1:1", "localhost:1", "[::1]:1", "0.0.0.0:1", "camera:1", "[::]:1")
+    assert [is_loopback(address) for address in addresses] == [True, True, True, False, False, False]
