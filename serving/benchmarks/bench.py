@@ -2,6 +2,7 @@
 
 import itertools
 import statistics
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -19,6 +20,8 @@ from serving.benchmarks.workload import segment_request, street_like_jpegs
 
 TINY_SIZE = (512, 1024)
 """Height and width of the model that costs almost nothing, pixels: its mask has 524,288 bytes."""
+SETTLING = 5.0
+"""Seconds that a server may take for what its callers have left behind."""
 IMAGES = 8
 """Different frames, which are sent in turn."""
 
@@ -108,6 +111,8 @@ class Bench:
         server = ServerProcess(model, self.cores.server, log, named)
         with stopped_after(server):
             yield server
+            if server.is_running():
+                self.unaccounted += _frames_without_outcome(server)
 
     def bare(self, case: Case) -> BareLoop:
         """Run the bare loop on the server's core."""
@@ -123,6 +128,16 @@ class Bench:
         """Add a run's frames to the account."""
         self.unaccounted += run.unaccounted
         self.lateness = max(self.lateness, run.lateness)
+
+
+def _frames_without_outcome(server: ServerProcess) -> int:
+    """Return how many frames the server has received and not ended, by its own account, once it is idle."""
+    deadline = time.monotonic() + SETTLING
+    while True:
+        left = server.metric("onepixel_frames_received_total") - server.metric("onepixel_frames_total")
+        if not left or time.monotonic() > deadline:
+            return abs(round(left))
+        time.sleep(0.1)
 
 
 def median_of(rows: list[dict[str, float]], over: str, under: str) -> float:

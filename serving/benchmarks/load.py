@@ -21,6 +21,8 @@ MASK = "MASK"
 """The outcome of a frame that got its mask; others are the names of statuses and, on streams, of drops."""
 LOST = "NO OUTCOME"
 """What must not be: the call ended well, and the frame had no outcome."""
+STRAY = "STRAY OUTCOME"
+"""What must not be either: the outcome of a frame that was not sent."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -131,10 +133,10 @@ class Run:
 
     @property
     def unaccounted(self) -> int:
-        """Frames without an outcome, and outcomes beyond a frame's first."""
-        first = {(answer.client, answer.sequence) for answer in self.answers if answer.outcome != LOST}
-        given = sum(answer.outcome != LOST for answer in self.answers)
-        return (self.sent - len(first)) + (given - len(first))
+        """Frames without an outcome, and outcomes beyond a frame's first, or of no frame."""
+        of_frames = [answer for answer in self.answers if answer.outcome not in (LOST, STRAY)]
+        frames = len({(answer.client, answer.sequence) for answer in of_frames})
+        return (self.sent - frames) + (len(of_frames) - frames) + self.outcomes[STRAY]
 
     def latencies(self, outcome: str = MASK) -> Seconds:
         """Return the latencies of the frames with an outcome."""

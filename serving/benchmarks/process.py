@@ -60,25 +60,31 @@ class PinnedProcess:
     log
         The file that takes its standard error.
     environment
-        Variables that are set or, with None, taken away.
+        Variables that are set.
+    folder
+        Where it works; None means here.
+    speaks
+        Whether its standard output is for `read_line`; otherwise it goes to the log, too.
     """
 
     def __init__(
-        self, command: Sequence[str], core: int, log: Path, environment: Mapping[str, str | None] | None = None
+        self,
+        command: Sequence[str],
+        core: int,
+        log: Path,
+        environment: Mapping[str, str] | None = None,
+        folder: Path | None = None,
+        speaks: bool = False,
     ) -> None:
-        variables = dict(os.environ)
-        for key, value in (environment or {}).items():
-            variables.pop(key, None)
-            if value is not None:
-                variables[key] = value
         self.log = log
         with log.open("ab") as errors, on_core(core):
             self._process = subprocess.Popen(
                 command,
                 stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
+                stdout=subprocess.PIPE if speaks else errors,
                 stderr=errors,
-                env=variables,
+                env=os.environ | dict(environment or {}),
+                cwd=folder,
                 start_new_session=True,
             )
 
@@ -168,7 +174,7 @@ class ServerProcess(PinnedProcess):
         command += ["--address", "127.0.0.1:0", "--metrics-address", "127.0.0.1:0", "--threads", "1"]
         for key, value in (settings or {}).items():
             command += ["--set", f"{key}={value}"]
-        super().__init__(command, core, log)
+        super().__init__(command, core, log, speaks=True)
         ready = json.loads(self.read_line())
         self.address: str = ready["address"]
         """HOST:PORT."""

@@ -1,5 +1,6 @@
 """The suites in order, each with servers of its own, and all with one generator."""
 
+import math
 import tempfile
 import time
 from collections.abc import Callable, Sequence
@@ -69,6 +70,8 @@ def run_suites(suite: str | None, model: Path | None, peers: Sequence[str], scal
         for peer in chosen:
             found.add(run_peer(bench, peer))
     found.figures["unaccounted_frames"] = bench.unaccounted
+    # What a run was too short for is no number, and JSON has none for it.
+    found.figures = {name: value for name, value in found.figures.items() if name == "peers" or math.isfinite(value)}
     found.details["run"] = {
         "suite": suite or "default",
         "model": str(path),

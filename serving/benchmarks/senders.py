@@ -24,6 +24,7 @@ from onepixel.v1 import segmentation_pb2 as pb
 from serving.benchmarks.load import (
     LOST,
     MASK,
+    STRAY,
     Answer,
     Load,
     Run,
@@ -229,7 +230,10 @@ class _StreamSender(_Sender):
             try:
                 for reply in call:
                     response = pb.StreamSegmentResponse.FromString(reply)
-                    self._note_response(client, due_times.get(response.sequence, 0.0), response)
+                    if response.sequence in due_times:
+                        self._note_response(client, due_times[response.sequence], response)
+                    else:
+                        self._note(client, response.sequence, 0.0, STRAY)
                     window.release()
             except grpc.RpcError as error:
                 status, detail = f"STREAM {error.code().name}", error.details() or ""

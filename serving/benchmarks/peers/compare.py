@@ -70,6 +70,8 @@ def _compare(bench: Bench, case: Case, chosen: ChosenPeer, seconds: float) -> di
                 one = bench.send(UnaryLoad(seconds=seconds, **common))
                 before = measured.cpu_seconds()
                 several = bench.send(UnaryLoad(clients=CLIENTS, seconds=seconds, **common))
+                if not one.masks or not several.masks:
+                    raise InputError(f"{name}: gives no masks: {several.answers[:1]}")
                 cpu = (measured.cpu_seconds() - before) / several.masks
                 rows[name].append(
                     {
@@ -102,6 +104,7 @@ def _start(bench: Bench, case: Case, chosen: ChosenPeer) -> tuple[PinnedProcess,
         bench.cores.server,
         bench.folder / f"{chosen.name}.log",
         {"PYTHONPATH": ":".join(path), "OMP_NUM_THREADS": "1"},
+        programs,
     )
     return process, port
 

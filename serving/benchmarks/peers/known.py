@@ -85,7 +85,7 @@ PEERS = {
         _form,
         http=True,
         content_type=f"multipart/form-data; boundary={BOUNDARY}",
-        modules=("litserve",),
+        modules=("litserve", "python_multipart"),
     ),
     "torchserve": Peer(
         "torchserve_app",
