@@ -13,7 +13,7 @@ from serving.benchmarks.bench import Bench, Case, Findings, median_of
 from serving.benchmarks.load import MASK, Load, Run, StreamLoad, UnaryLoad, all_arrival_times, quantile
 from serving.benchmarks.process import ServerProcess
 
-ROUNDS = 7
+ROUNDS = {"network": 5, "tiny": 7}
 CLIENTS = 4
 """That saturate the server."""
 LOADED = 0.7
@@ -30,8 +30,8 @@ def run_latency(bench: Bench) -> Findings:
     `unary_p50_ratio`, `throughput_ratio`, `stream_over_unary` and `p99_over_p50_ratio` on the network,
     `cpu_ratio_unary` and `cpu_ratio_stream` on the model that costs almost nothing, and `masks_identical`.
     """
-    network = _rounds(bench, bench.network, seconds=4.0, loaded_seconds=8.0)
-    tiny = _rounds(bench, bench.tiny, seconds=1.5)
+    network = _rounds(bench, bench.network, ROUNDS["network"], seconds=4.0, loaded_seconds=8.0)
+    tiny = _rounds(bench, bench.tiny, ROUNDS["tiny"], seconds=1.5)
     tails = [
         {
             "server": row["loaded_p99_ms"] / row["loaded_p50_ms"],
@@ -56,7 +56,7 @@ def run_latency(bench: Bench) -> Findings:
 def _rounds(bench: Bench, case: Case, *, seconds: float, loaded_seconds: float | None = None) -> list[dict[str, float]]:
     rows = []
     with bench.bare(case) as bare, bench.server(case.model) as server:
-        for number in tqdm(range(ROUNDS + 1), desc=f"rounds on {case.model.stem}", disable=None):
+        for number in tqdm(range(rounds + 1), desc=f"rounds on {case.model.stem}", disable=None):
             row = _round(bench, case, bare, server, bench.seconds(seconds))
             if loaded_seconds is not None:
                 row |= _loaded(bench, case, bare, server, row["saturated_rate"], bench.seconds(loaded_seconds), number)
@@ -114,7 +114,7 @@ def _open_load(case: Case, server: ServerProcess, rate: float, seconds: float, s
 def _curve(bench: Bench) -> list[dict[str, float]]:
     """Measure latency at rising loads; past 1 what the queue refuses is a share, and the bare loop has no answer."""
     case, points = bench.network, []
-    seconds = bench.seconds(6.0)
+    seconds = bench.seconds(5.0)
     with bench.bare(case) as bare, bench.server(case.model) as server:
         peak = bench.send(UnaryLoad(address=server.address, requests=case.requests, clients=CLIENTS, seconds=seconds))
         for share in tqdm(CURVE, desc="latency over load", disable=None):

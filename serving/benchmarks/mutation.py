@@ -59,8 +59,8 @@ class Corpus:
         return [self._break_bytes(message.SerializeToString()) for message in messages]
 
     def _config(self) -> pb.StreamConfig:
-        config = pb.StreamConfig(max_in_flight=self._random.choice((0, 0, 1, 4, *NUMBERS)))
-        config.overflow_policy = self._choose(0, 1, 2, 3, 99)
+        config = pb.StreamConfig(max_in_flight=self._random.choice((0, 1, 2, 4, self._random.choice(NUMBERS))))
+        config.overflow_policy = self._enum(0, 1, 2, 3)
         self._fill_options(config.options)
         return config
 
@@ -68,27 +68,28 @@ class Corpus:
         image = self._random.choice(self._images)
         if self._random.random() < 0.7:
             frame.encoded.data = self._mutate(image) if self._random.random() < 0.7 else image
-            frame.encoded.format = self._choose(0, 0, 0, 1, 2, 3, 77)
+            frame.encoded.format = self._enum(0, 0, 0, 0, 1, 2, 3)
             return
         raw = frame.raw
         raw.height, raw.width = SIZE
-        raw.format = self._choose(1, 2, 3, 4)
-        raw.data = bytes(SIZE[0] * SIZE[1] * self._random.choice((1, 3)))
+        raw.format = self._enum(1, 2, 3, 4)
+        pixel = {3: 1.5, 4: 1}.get(raw.format, 3)
+        raw.data = bytes(int(SIZE[0] * SIZE[1] * self._random.choice((pixel, pixel, pixel, 1, 3))))
         for name in ("height", "width", "stride"):
-            if self._random.random() < 0.3:
+            if self._random.random() < 0.2:
                 setattr(raw, name, self._random.choice(NUMBERS))
 
     def _fill_options(self, options: pb.SegmentOptions) -> None:
-        options.mask_encoding = self._choose(0, 1, 2, 3, 42)
+        options.mask_encoding = self._enum(0, 1, 2, 3)
         options.want_confidence = self._random.random() < 0.3
         options.want_histogram = self._random.random() < 0.3
         if self._random.random() < 0.2:
             options.max_age.seconds = self._random.choice((-(2**63), -1, 0, 1, 2**63 - 1))
             options.max_age.nanos = self._random.choice((-(2**31), -1, 0, 1, 2**31 - 1))
 
-    def _choose(self, *numbers: int) -> Any:
-        """Return one of an enum's numbers, or of those that it has not."""
-        return self._random.choice(numbers)
+    def _enum(self, *numbers: int) -> Any:
+        """Return one of an enum's numbers, and now and then one that it has not."""
+        return 99 if self._random.random() < 0.05 else self._random.choice(numbers)
 
     def _break_bytes(self, data: bytes) -> bytes:
         return self._mutate(data) if self._random.random() < 0.3 else data
