@@ -53,7 +53,9 @@ def run_latency(bench: Bench) -> Findings:
     return Findings(figures, {"latency": details | {"tiny_rounds": tiny}})
 
 
-def _rounds(bench: Bench, case: Case, *, seconds: float, loaded_seconds: float | None = None) -> list[dict[str, float]]:
+def _rounds(
+    bench: Bench, case: Case, rounds: int, *, seconds: float, loaded_seconds: float | None = None
+) -> list[dict[str, float]]:
     rows = []
     with bench.bare(case) as bare, bench.server(case.model) as server:
         for number in tqdm(range(rounds + 1), desc=f"rounds on {case.model.stem}", disable=None):
