@@ -1,0 +1,52 @@
+"""The command `onepixel bench serving`; imports nothing heavy until it runs."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import click
+
+from serving.cli_support import json_option
+
+SUITES = ("latency", "overload", "swap", "soak", "fuzz", "all")
+
+
+@click.command("serving")
+@click.option(
+    "--suite",
+    type=click.Choice(SUITES),
+    help="[default: latency and a short overload, under 10 minutes; `all` takes about 40]",
+)
+@click.option("--model", type=click.Path(path_type=Path), help="The exported ONNX file. [default: the shipped one]")
+@click.option(
+    "--peer",
+    "peers",
+    multiple=True,
+    metavar="NAME[=PYTHON]",
+    help="Measure another server beside ours, installed in the environment of that python; may be repeated.",
+)
+@click.option("--out", type=click.Path(path_type=Path, file_okay=False), help="Folder for table, plot and raw figures.")
+@click.option(
+    "--scale",
+    type=click.FloatRange(min=0, min_open=True),
+    default=1.0,
+    show_default=True,
+    help="Multiplies durations and counts; the bars are meant for 1.",
+)
+@json_option
+def bench_serving(
+    suite: str | None, model: Path | None, peers: tuple[str, ...], out: Path | None, scale: float, as_json: bool
+) -> None:
+    """Measure the server against the bare loop (decode, engine, encode) in the same run, and against other servers.
+
+    Server and bare loop take turns on one core, with one thread of the engine; the load generator has another core.
+    """
+    from serving.benchmarks.report import table, write_report
+    from serving.benchmarks.run import run_suites
+
+    findings = run_suites(suite, model, peers, scale)
+    notes = write_report(findings, out) if out else []
+    for note in notes:
+        click.echo(note, err=True)
+    figures: dict[str, Any] = findings.figures
+    click.echo(json.dumps(figures) if as_json else table(figures))
