@@ -15,6 +15,7 @@ from typing import Any
 import click
 
 from serving import commands as serving_commands
+from serving.benchmarks.commands import bench_serving
 from serving.cli_support import CommandGroup, json_option
 from serving.errors import InputError
 from training.report_lines import demo_lines, percent, pipeline_lines
@@ -307,6 +308,9 @@ def check(config: str, run: Path | None, limit: int, overrides: tuple[str, ...],
 @main.group()
 def bench() -> None:
     """Measure what something costs."""
+
+
+bench.add_command(bench_serving)
 
 
 @bench.command("pseudo-labels")
