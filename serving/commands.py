@@ -36,7 +36,7 @@ PATIENCE = 5.0
 @click.option("--address", help=f"HOST:PORT to listen at. [default: {DEFAULT_ADDRESS}, loopback]")
 @click.option("--metrics-address", help="HOST:PORT of the metrics over HTTP; empty for none. [default: 127.0.0.1:8002]")
 @click.option("--name", help="What requests call the model. [default: by the path]")
-@click.option("--device", type=click.Choice(["cpu", "cuda"]), help="What runs it. [default: cpu]")
+@click.option("--device", type=click.Choice(["cpu", "cuda", "tensorrt"]), help="What runs it. [default: cpu]")
 @click.option("--threads", type=click.IntRange(min=0), help="Of one inference. [default: one per core]")
 @click.option("--grace", type=click.FloatRange(min=0), help="Seconds to drain. [default: 10]")
 @click.option("--settings", "path", type=click.Path(path_type=Path), help="A YAML file of settings (docs/serving.md).")

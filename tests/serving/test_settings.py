@@ -26,6 +26,15 @@ def test_the_later_source_wins(tmp_path: Path) -> None:
         (["address.host=a"], {}, r"settings: address: Input should be a valid string"),
         ([], {"ONEPIXEL_QUEUE__MAX_WAIT": "["}, "ONEPIXEL_QUEUE__MAX_WAIT: the value is not YAML"),
         ([], {"ONEPIXEL_NOTHING": "1"}, "settings: unknown key 'nothing'"),
+        (
+            ["engine.backend=openvino", "engine.device=cuda"],
+            {},
+            "engine: backend 'openvino' runs on device 'cpu', not on",
+        ),
+        (["engine.precision=bf16"], {}, "'onnxruntime' on device 'cpu' has no precision 'bf16'; it has fp32"),
+        (["engine.backend=openvino", "engine.spinning=true"], {}, "spinning is a setting of backend 'onnxruntime'"),
+        (["engine.cuda_graphs=true"], {}, "cuda_graphs needs device 'cuda' or 'tensorrt'"),
+        (["engine.device=cuda", "engine.cache=a"], {}, "cache is a setting of device 'tensorrt'"),
         (["security.client_authorities=a"], {}, "client_authorities needs certificate and private_key"),
     ],
 )
