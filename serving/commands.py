@@ -1,4 +1,4 @@
-"""The commands `serve` and `segment`, mounted by `onepixel` and `python -m serving`.
+"""The commands `serve` and `segment`, and all that are mounted by `onepixel` and `python -m serving`.
 
 Only click is imported until one runs.
 """
@@ -14,6 +14,7 @@ import click
 
 from serving.cli_support import DEFAULT_ADDRESS, credential_options, credentials, json_option
 from serving.errors import InputError
+from serving.tuning_command import tune
 from serving.view.commands import view
 
 if TYPE_CHECKING:
@@ -174,4 +175,4 @@ def _shipped_model() -> Path:
     raise InputError(f"--model: none is given, and {SHIPPED_MODEL} is not here; give an ONNX file of `onepixel train`")
 
 
-COMMANDS = (serve, segment, view)
+COMMANDS = (serve, segment, view, tune)
