@@ -18,6 +18,8 @@ SWAPS = 100
 STOPS = 20
 WARM_UP = 0.1
 """Share of the swaps after which memory is first looked at."""
+PERIOD = 1.0
+"""Seconds from one swap to the next, at least: the queue should settle in between."""
 SHARES = (0.35, 0.15)
 """Load of single calls and of a stream, over the peak."""
 DRAINING = ("drain", "failed to connect")
@@ -62,6 +64,7 @@ def _swaps(bench: Bench, case: Case) -> Findings:
             began = time.monotonic()
             folder.swap(client)
             took.append(time.monotonic() - began)
+            time.sleep(max(0.0, bench.seconds(PERIOD) - took[-1]))
             memory.append(server.resident_bytes())
         bench.generator.stop()
         during = under_way.result()
