@@ -18,6 +18,8 @@ FACTOR = 10
 """Offered over served."""
 CONNECTIONS = 8
 """Over which the load comes."""
+BURST = 12
+"""Frames of a burst; a multiple of 3."""
 FLAT = 1.05
 """Memory at the end over memory after warm-up that counts as flat."""
 INTERVAL = 0.25
@@ -126,20 +128,21 @@ def _judge(flood: Flood, peak: Peak) -> Findings:
 
 
 def _waste(bench: Bench, server: ServerProcess, peak: Peak, seconds: float) -> Findings:
-    """Send three times too much, two thirds of which nobody waits for: it is cancelled, or its deadline passes.
+    """Send bursts, two thirds of which nobody waits for: they are cancelled, or their deadline passes.
 
-    That happens soon after a frame's arrival, long before its turn: an inference that has begun cannot be taken back,
-    and is no fault.
+    That happens while the first frame of the burst, which somebody waits for, is in the engine: so each of them can be
+    spared its inference. One that has begun could not be taken back.
     """
-    soon = tuple(service_times / peak.rate for service_times in (1.0, 1.5, 2.0))
+    soon = 0.5 / peak.rate
     load = UnaryLoad(
         address=server.address,
         requests=bench.network.requests,
-        clients=CONNECTIONS,
-        rate=3 * peak.rate,
+        rate=1.5 * peak.rate,  # a third of it is half of what the server can do: a burst is over before the next
+        arrivals="fixed",
+        burst=BURST,
         seconds=seconds,
-        timeouts=(30.0, 30.0, soon[0], 30.0, 30.0, soon[1], 30.0, 30.0, soon[2]),
-        cancel_after=(None, soon[0], None, None, soon[1], None, None, soon[2], None),
+        timeouts=(30.0, 30.0, soon),
+        cancel_after=(None, soon, None),
     )
     before = server.metric("onepixel_inferences_total")
     run = bench.send(load)
