@@ -3,7 +3,7 @@
 import itertools
 import statistics
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -138,6 +138,12 @@ def _frames_without_outcome(server: ServerProcess) -> int:
         if not left or time.monotonic() > deadline:
             return abs(round(left))
         time.sleep(0.1)
+
+
+def growth(memory: Sequence[int]) -> float:
+    """Return the memory of the last fifth over that of the second: by medians, and what comes before warms up."""
+    fifth = len(memory) // 5
+    return statistics.median(memory[-fifth:]) / statistics.median(memory[fifth : 2 * fifth])
 
 
 def median_of(rows: list[dict[str, float]], over: str, under: str) -> float:

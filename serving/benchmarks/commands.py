@@ -44,9 +44,11 @@ def bench_serving(
     from serving.benchmarks.report import table, write_report
     from serving.benchmarks.run import run_suites
 
-    findings = run_suites(suite, model, peers, scale)
-    notes = write_report(findings, out) if out else []
-    for note in notes:
-        click.echo(note, err=True)
+    def warn(message: str) -> None:
+        click.echo(f"warning: {message}", err=True)
+
+    findings = run_suites(suite, model, peers, scale, warn)
+    for note in write_report(findings, out) if out else []:
+        warn(note)
     figures: dict[str, Any] = findings.figures
     click.echo(json.dumps(figures) if as_json else table(figures))

@@ -36,6 +36,8 @@ class Load:
     """Frames per second of all clients together, sent whether or not they are answered; None means a closed loop."""
     arrivals: Literal["poisson", "fixed"] = "poisson"
     """When the frames of an open loop are due."""
+    burst: int = 1
+    """Frames that are due at the same time, of one client."""
     seconds: float = float("inf")
     frames: int | None = None
     check: bool = False
@@ -151,11 +153,11 @@ def quantile(values: Seconds, share: float) -> float:
 def arrival_times(load: Load, client: int) -> Iterator[float]:
     """Yield the times at which an open loop's client should send, seconds from the start, until `load.seconds`."""
     assert load.rate is not None
-    interval = load.clients / load.rate
+    interval = load.burst * load.clients / load.rate
     rng = np.random.default_rng((load.seed, client))
     due = interval * client / load.clients if load.arrivals == "fixed" else 0.0
     while (due := due + (float(rng.exponential(interval)) if load.arrivals == "poisson" else interval)) < load.seconds:
-        yield due
+        yield from [due] * load.burst
 
 
 def all_arrival_times(load: Load) -> Seconds:

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 import urllib.request
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -46,6 +47,24 @@ class Cores:
             raise InputError("bench serving: needs Linux, to give each process a core and to read what it costs")
         cores = sorted(os.sched_getaffinity(0))
         return cls(cores[0], cores[-1])
+
+
+def busy_shares(cores: Cores, seconds: float = 1.0) -> dict[str, float]:
+    """Watch for `seconds` how busy the cores are, with whatever runs there; shares by the names of `Cores`."""
+
+    def ticks(core: int) -> tuple[int, int]:
+        line = next(text for text in Path("/proc/stat").read_text().splitlines() if text.startswith(f"cpu{core} "))
+        fields = [int(field) for field in line.split()[1:9]]
+        return sum(fields), fields[3] + fields[4]  # idle, and idle because a disk is waited for
+
+    named = {"server": cores.server, "generator": cores.generator}
+    before = {name: ticks(core) for name, core in named.items()}
+    time.sleep(seconds)
+    shares = {}
+    for name, core in named.items():
+        every, idle = (after - first for after, first in zip(ticks(core), before[name], strict=True))
+        shares[name] = 1 - idle / max(1, every)
+    return shares
 
 
 class PinnedProcess:

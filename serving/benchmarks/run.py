@@ -13,7 +13,7 @@ from serving.benchmarks.latency import run_latency
 from serving.benchmarks.overload import run_overload
 from serving.benchmarks.peers.compare import run_peer
 from serving.benchmarks.peers.known import ChosenPeer
-from serving.benchmarks.process import Cores, on_core
+from serving.benchmarks.process import Cores, busy_shares, on_core
 from serving.benchmarks.soak import run_soak
 from serving.benchmarks.swap import run_swap
 from serving.errors import InputError
@@ -21,6 +21,8 @@ from serving.errors import InputError
 SHIPPED_MODEL = Path("model_store", "camvid", "1", "model.onnx")
 SHORT_OVERLOAD = 20.0
 """Seconds of the overload in the default suite."""
+QUIET = 0.1
+"""Share of a core that other work may take without a warning."""
 
 SUITES: dict[str, Callable[[Bench], Findings]] = {
     "latency": run_latency,
@@ -31,7 +33,9 @@ SUITES: dict[str, Callable[[Bench], Findings]] = {
 }
 
 
-def run_suites(suite: str | None, model: Path | None, peers: Sequence[str], scale: float) -> Findings:
+def run_suites(
+    suite: str | None, model: Path | None, peers: Sequence[str], scale: float, warn: Callable[[str], None]
+) -> Findings:
     """Measure.
 
     Parameters
@@ -44,6 +48,8 @@ def run_suites(suite: str | None, model: Path | None, peers: Sequence[str], scal
         Other servers, each NAME or NAME=PYTHON.
     scale
         By which durations and counts are multiplied.
+    warn
+        Is told what makes the figures doubtful.
 
     Raises
     ------
@@ -53,6 +59,10 @@ def run_suites(suite: str | None, model: Path | None, peers: Sequence[str], scal
     chosen = [ChosenPeer.parse(text) for text in peers]
     cores = Cores.choose()
     path = _find_model(model)
+    busy = busy_shares(cores)
+    if max(busy.values()) > QUIET:
+        told = ", ".join(f"{share:.0%} of the {name}'s" for name, share in busy.items())
+        warn(f"the cores have other work ({told}): the figures are noisy")
     began = time.monotonic()
     found = Findings()
     with (
@@ -77,6 +87,7 @@ def run_suites(suite: str | None, model: Path | None, peers: Sequence[str], scal
         "model": str(path),
         "scale": scale,
         "cores": {"server": cores.server, "generator": cores.generator},
+        "cores_busy_before": busy,
         "generator_lateness_s": bench.lateness,
         "seconds": time.monotonic() - began,
     }

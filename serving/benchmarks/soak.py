@@ -4,7 +4,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from serving.benchmarks.bench import Bench, Findings
+from serving.benchmarks.bench import Bench, Findings, growth
 from serving.benchmarks.load import StreamLoad, UnaryLoad
 from serving.benchmarks.swap import SWAPS, two_models
 from serving.benchmarks.swapping import POLL_SECONDS, VersionFolder
@@ -13,8 +13,6 @@ from serving.client import Client
 FRAMES = 10_000
 PARTS = 20
 """Between which memory is looked at, and models are swapped."""
-WARM_UP = 2
-"""Parts before memory counts."""
 
 
 def run_soak(bench: Bench) -> Findings:
@@ -22,7 +20,7 @@ def run_soak(bench: Bench) -> Findings:
 
     Returns
     -------
-    `memory_ratio`: the most memory of the last parts over that of the first after warm-up.
+    `memory_ratio`, the memory at the end over that after warm-up.
     """
     case = bench.tiny
     folder = VersionFolder(bench.folder / "soak", two_models(bench, case))
@@ -43,5 +41,4 @@ def run_soak(bench: Bench) -> Findings:
             for run in under_way.result():
                 bench.account(run)
             memory.append(server.resident_bytes())
-    ratio = max(memory[-WARM_UP:]) / max(memory[: 2 * WARM_UP][-WARM_UP:])
-    return Findings({"memory_ratio": ratio}, {"soak": {"frames": frames * PARTS, "memory_bytes": memory}})
+    return Findings({"memory_ratio": growth(memory)}, {"soak": {"frames": frames * PARTS, "memory_bytes": memory}})

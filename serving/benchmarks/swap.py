@@ -8,7 +8,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from serving.benchmarks.bench import Bench, Case, Findings
+from serving.benchmarks.bench import Bench, Case, Findings, growth
 from serving.benchmarks.load import MASK, Load, Run, StreamLoad, UnaryLoad, quantile
 from serving.benchmarks.process import ServerProcess
 from serving.benchmarks.swapping import POLL_SECONDS, Expectation, VersionFolder, with_other_masks
@@ -16,8 +16,8 @@ from serving.client import Client
 
 SWAPS = 100
 STOPS = 20
-WARM_UP = 0.1
-"""Share of the swaps after which memory is first looked at."""
+PERIOD = 1.0
+"""Seconds from one swap to the next, at least: the queue should settle in between."""
 SHARES = (0.35, 0.15)
 """Load of single calls and of a stream, over the peak."""
 DRAINING = ("drain", "failed to connect")
@@ -47,7 +47,7 @@ def _swaps(bench: Bench, case: Case) -> Findings:
     models = two_models(bench, case)
     expectation = Expectation(models, case.images)
     folder = VersionFolder(bench.folder / "swap", models)
-    swaps = bench.count(SWAPS, least=4)
+    swaps = bench.count(SWAPS, least=5)
     with (
         bench.server(folder.path, repository__poll_seconds=POLL_SECONDS) as server,
         Client(server.address) as client,
@@ -62,18 +62,18 @@ def _swaps(bench: Bench, case: Case) -> Findings:
             began = time.monotonic()
             folder.swap(client)
             took.append(time.monotonic() - began)
+            time.sleep(max(0.0, bench.seconds(PERIOD) - took[-1]))
             memory.append(server.resident_bytes())
         bench.generator.stop()
         during = under_way.result()
     for run in (*before, *during):
         bench.account(run)
     tails = [quantile(runs[0].latencies(), 0.99) for runs in (before, during)]
-    warm = max(1, round(swaps * WARM_UP))
     figures = {
         "swap_failed": sum(run.sent - run.masks for run in during),
         "swap_mixed": sum(expectation.mixed(run) for run in (*before, *during)),
         "swap_p99_ratio": tails[1] / tails[0],
-        "memory_ratio": max(memory[-warm:]) / max(memory[:warm]),
+        "memory_ratio": growth(memory),
     }
     details = {
         "swaps": swaps,

@@ -59,6 +59,11 @@ def test_fixed_arrivals_are_evenly_spaced_over_the_clients() -> None:
     np.testing.assert_allclose(all_arrival_times(load), [0.5, 0.75, 1.0])
 
 
+def test_a_burst_is_due_at_once() -> None:
+    load = UnaryLoad(address="", requests=(b"",), rate=6.0, arrivals="fixed", burst=3, seconds=1.1)
+    np.testing.assert_allclose(list(arrival_times(load, 0)), [0.5, 0.5, 0.5, 1.0, 1.0, 1.0])
+
+
 def test_poisson_arrivals_have_the_rate_and_follow_the_seed() -> None:
     load = UnaryLoad(address="", requests=(b"",), clients=4, rate=1000.0, seconds=10.0)
     times = all_arrival_times(load)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from serving.benchmarks.bench import Findings
+from serving.benchmarks.bench import Findings, growth
 from serving.benchmarks.report import BARS, table, write_report
 
 CURVE = [
@@ -21,6 +21,10 @@ def test_the_table_says_which_bars_are_met() -> None:
     assert "| 1 | 1 | met |" in lines
     assert "| 3 | 0 | MISSED |" in lines
     assert BARS["fuzz_crashes"].text not in lines
+
+
+def test_memory_grows_by_what_the_last_fifth_has_over_the_second() -> None:
+    assert growth([1, 9, 10, 10, 50, 11, 12, 13, 15, 25]) == 2.0
 
 
 def test_of_a_figure_that_two_suites_have_the_larger_counts() -> None:
