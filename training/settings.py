@@ -368,7 +368,7 @@ class Settings(_Frozen):
     seed: Seed = 0
     """Seed of every random choice in training; generated frames have their own, `dataset.seed`."""
     workers: Annotated[int, Field(ge=1)] | None = None
-    """Processes for the per-frame stages; None takes one per core."""
+    """Processes for the per-frame stages; None takes one per core, 1 starts none."""
     pixels: str
     """The annotated pixels: a shipped file's name, or the path of a YAML file."""
     dataset: DatasetSettings

@@ -21,7 +21,7 @@ from serving.errors import InputError
 from serving.model import Model
 from serving.server import Server
 from tests.training.conftest import FRAMES, SIZE
-from tests.training.processes import start_onepixel
+from tests.training.processes import start
 from training import pipeline as pipeline_module
 from training import run_folder
 from training.cli import main
@@ -309,6 +309,10 @@ def test_a_run_that_dies_before_every_mark_leaves_no_double_in_mlflow(finished, 
     assert len(client.search_logged_models([experiment])) == 1
 
 
+def onepixel(command):
+    main(command)
+
+
 KILLS = {
     "features": "features/*.npz",
     "the first pseudo labels": "round_0/pseudo_labels/*.png",
@@ -330,10 +334,10 @@ def test_a_run_that_is_killed_resumes_to_the_same(finished, overrides, tmp_path,
     _, report, expected = finished
     out = tmp_path / "run"
     options = [text for override in overrides for text in ("--set", override)]
-    command = ["train", "streets", "--resume", "--out", str(out), *options]
+    command = ["train", "streets", "--resume", "--out", str(out), *options, "--set", "workers=2"]
     complete = {}
     for pattern in map(KILLS.__getitem__, stages):
-        process = start_onepixel(command, tmp_path / "log")
+        process = start(onepixel, command, log=tmp_path / "log")
         while not list(out.glob(pattern)):
             assert process.is_alive(), (tmp_path / "log").read_text()
             time.sleep(0.005)
@@ -343,7 +347,7 @@ def test_a_run_that_is_killed_resumes_to_the_same(finished, overrides, tmp_path,
         for done, changed in complete.items():
             assert done.stat().st_mtime_ns == changed, f"{done.parent} was complete and ran again"
         complete = {done: done.stat().st_mtime_ns for done in out.rglob("done.json")}
-    last = start_onepixel(command, tmp_path / "log")
+    last = start(onepixel, command, log=tmp_path / "log")
     last.join()
     assert last.exitcode == 0, (tmp_path / "log").read_text()
     resumed = json.loads((out / "report.json").read_text())

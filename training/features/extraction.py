@@ -1,10 +1,11 @@
-"""The features of many frames, one file each, by several processes with one thread each."""
+"""The features of many frames, one file each, by this process or several others, with one thread each."""
 
 import multiprocessing
 import os
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
 
@@ -45,10 +46,19 @@ def extract_features(settings: Settings, frame_ids: Sequence[str], folder: Path)
     missing = [frame_id for frame_id in frame_ids if not (folder / f"{frame_id}.npz").exists()]
     if not missing:
         return
+    fits = settings.pseudo_labels.method == "propagation" and not (folder / BASIS).exists()
     workers = min(settings.workers or os.cpu_count() or 1, len(missing))
+    if workers == 1:
+        with one_thread():
+            worker = _Worker(settings, folder)
+            if fits:
+                worker.fit_basis(frame_ids)
+            for frame_id in tqdm(missing, desc="features", unit="frame", disable=None):
+                worker.write(frame_id)
+        return
     with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), start_worker, (settings, folder)) as pool:
         try:
-            if settings.pseudo_labels.method == "propagation" and not (folder / BASIS).exists():
+            if fits:
                 fitted = pool.submit(_fit_basis, list(frame_ids))
                 for _ in range(workers - 1):
                     pool.submit(use_one_thread)  # the other workers start meanwhile
@@ -102,8 +112,23 @@ def use_one_thread() -> None:
     threadpool_limits(1)
 
 
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Do so while the block runs."""
+    torch_threads, deterministic = torch.get_num_threads(), torch.backends.cudnn.deterministic
+    cv2_threads, others = cv2.getNumThreads(), threadpool_limits(None)
+    use_one_thread()
+    try:
+        yield
+    finally:
+        others.restore_original_limits()
+        torch.set_num_threads(torch_threads)
+        torch.backends.cudnn.deterministic = deterministic
+        cv2.setNumThreads(cv2_threads)
+
+
 class _Worker:
-    """What a worker process keeps between frames; made where it is asked for, so that errors are those of a task."""
+    """What writes features; it opens what it needs where it is asked for, so that errors are those of a task."""
 
     def __init__(self, settings: Settings, folder: Path) -> None:
         self.settings, self.folder = settings, folder
@@ -115,6 +140,24 @@ class _Worker:
     @cached_property
     def describe(self) -> Callable[[Frame], RegionFeatures | EmbeddedRegions]:
         return describe_frames(self.settings, self.folder / BASIS)
+
+    def fit_basis(self, frame_ids: Sequence[str]) -> None:
+        passes = LayerPasses(load_classifier(self.settings.cam), self.settings.embedding)
+        samples = []
+        chosen = evenly_spaced(frame_ids, self.settings.embedding.basis_frames)
+        for frame_id in tqdm(chosen, desc="embedding", unit="frame", disable=None):
+            frame = _checked(self.dataset.frame(frame_id))
+            labels = superpixels(frame, self.settings.superpixels)
+            samples.append(passes.describe(frame, labels, int(labels.max()) + 1))
+        EmbeddingBasis.fit(samples, self.settings.embedding).save(self.folder / BASIS)
+
+    def write(self, frame_id: str) -> None:
+        describe, frame = self.describe, self.dataset.frame(frame_id)
+        try:
+            described = describe(frame)
+        except InputError as error:
+            raise InputError(f"frame {frame_id}: {error}") from error
+        described.save(self.folder / f"{frame_id}.npz")
 
 
 _worker: _Worker
@@ -143,21 +186,8 @@ def load_networks() -> None:
 
 def write_features(frame_id: str) -> None:
     """Write a frame's features to the folder that `start_worker` was given."""
-    describe, frame = _worker.describe, _worker.dataset.frame(frame_id)
-    try:
-        described = describe(frame)
-    except InputError as error:
-        raise InputError(f"frame {frame_id}: {error}") from error
-    described.save(_worker.folder / f"{frame_id}.npz")
+    _worker.write(frame_id)
 
 
 def _fit_basis(frame_ids: Sequence[str]) -> None:
-    settings = _worker.settings
-    passes = LayerPasses(load_classifier(settings.cam), settings.embedding)
-    samples = []
-    chosen = evenly_spaced(frame_ids, settings.embedding.basis_frames)
-    for frame_id in tqdm(chosen, desc="embedding", unit="frame", disable=None):
-        frame = _checked(_worker.dataset.frame(frame_id))
-        labels = superpixels(frame, settings.superpixels)
-        samples.append(passes.describe(frame, labels, int(labels.max()) + 1))
-    EmbeddingBasis.fit(samples, settings.embedding).save(_worker.folder / BASIS)
+    _worker.fit_basis(frame_ids)

@@ -15,6 +15,7 @@ from torch import nn
 from torchvision.models import MobileNetV2
 
 from serving.errors import InputError
+from tests.training.processes import start
 from training.segmentation.batches import Sample, SoftLabels
 from training.segmentation.networks import DeepLabMobileNetV2
 from training.segmentation.networks.heads import FullyConnectedPyramid
@@ -161,15 +162,10 @@ def stuck_after(calls):
     return wrapped
 
 
-SCRIPT = """
-import importlib.util, pathlib, sys, torch
-torch.set_num_threads(1)
-spec = importlib.util.spec_from_file_location("test_trainer", sys.argv[1])
-module = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(module)
-load = module.stuck_after(32 + 16)  # of 32 + 24: those that measure, and two for each update
-module.run(module.make_network(), pathlib.Path(sys.argv[2]), load, updates=12, checkpoint_every=1)
-"""
+def stuck(folder):
+    torch.set_num_threads(1)
+    # Of 32 + 24 frames: those that measure, and two for each update.
+    run(make_network(), folder, stuck_after(32 + 16), updates=12, checkpoint_every=1)
 
 
 def test_a_training_that_was_killed_ends_with_the_same_weights(tmp_path):
@@ -178,13 +174,13 @@ def test_a_training_that_was_killed_ends_with_the_same_weights(tmp_path):
     (tmp_path / "killed").mkdir()
     expected = run(whole, tmp_path / "whole", updates=12, checkpoint_every=1)
     checkpoint = tmp_path / "killed" / "state.safetensors"
-    with (tmp_path / "stderr").open("w+b") as log:
-        process = subprocess.Popen([sys.executable, "-c", SCRIPT, __file__, tmp_path / "killed"], stderr=log)
-        deadline = time.monotonic() + 120
-        while process.poll() is None and not checkpoint.exists() and time.monotonic() < deadline:
-            time.sleep(0.01)
-        process.send_signal(signal.SIGKILL)
-        assert process.wait() == -signal.SIGKILL, (tmp_path / "stderr").read_text()
+    process = start(stuck, tmp_path / "killed", log=tmp_path / "log")
+    while not checkpoint.exists():
+        assert process.is_alive(), (tmp_path / "log").read_text()
+        time.sleep(0.01)
+    process.kill()
+    process.join()
+    assert process.exitcode == -signal.SIGKILL
     assert 0 < len(load_file(checkpoint)["losses"]) < 12
     losses = run(resumed, tmp_path / "killed", resume=True, updates=12, checkpoint_every=1)
     assert np.array_equal(losses, expected)
