@@ -27,6 +27,7 @@ from training import run_folder
 from training.cli import main
 from training.configuration import load_settings
 from training.datasets.streets import Streets
+from training.demo import draw_annotated
 from training.evaluation.evaluate import run_evaluation
 from training.pipeline import Pipeline
 from training.run_folder import write_json
@@ -125,6 +126,13 @@ def test_the_twin_learns_the_truth_with_as_many_updates(finished, tmp_path):
     assert 0 < again["twin_miou_class"] < 1 and again["miou_class"] == report["miou_class"]
     metrics = mlflow.MlflowClient(again["mlflow_uri"]).get_run(again["mlflow_run_id"]).data.metrics
     assert metrics["twin/miou_class"] == again["twin_miou_class"]
+
+
+def test_the_demo_draws_a_frame_with_its_annotated_pixels(finished, tmp_path):
+    draw_annotated(finished[0], tmp_path)
+    pictures = {path.name: Image.open(path).size for path in tmp_path.iterdir()}
+    size = (2 * SIZE[1], 2 * SIZE[0])
+    assert pictures == dict.fromkeys(("pixels.png", "pseudo_label.png", "prediction.png", "truth.png"), size)
 
 
 def test_what_labels_are_sure_of_is_kept(finished):
