@@ -12,7 +12,7 @@ import grpc
 from onepixel.v1 import segmentation_pb2 as pb
 from tqdm import tqdm
 
-from serving.benchmarks.bench import Bench, Findings
+from serving.benchmarks.bench import Bench, Findings, growth
 from serving.benchmarks.mutation import SIZE, Corpus
 from serving.benchmarks.senders import OPTIONS
 from serving.benchmarks.tiny_model import tiny_model
@@ -34,7 +34,8 @@ def run_fuzz(bench: Bench) -> Findings:
 
     Returns
     -------
-    `fuzz_crashes`, how often the server ended, and `fuzz_unanswered`, calls without a status of the server's.
+    `fuzz_crashes`, how often the server ended, `fuzz_unanswered`, calls without a status of the server's, and
+    `fuzz_memory_ratio`, its memory at the end over that after warm-up.
     """
     model = bench.folder / "small.onnx"
     model.write_bytes(tiny_model(*SIZE))
@@ -52,10 +53,12 @@ def run_fuzz(bench: Bench) -> Findings:
                         crashes += 1
                         break
                     memory.append(server.resident_bytes())
-    return Findings(
-        {"fuzz_crashes": crashes, "fuzz_unanswered": statuses[UNANSWERED]},
-        {"fuzz": {"statuses": statuses, "memory_bytes": memory}},
-    )
+    figures = {
+        "fuzz_crashes": crashes,
+        "fuzz_unanswered": statuses[UNANSWERED],
+        "fuzz_memory_ratio": float("inf") if crashes else growth(memory),
+    }
+    return Findings(figures, {"fuzz": {"statuses": statuses, "memory_bytes": memory}})
 
 
 def send_broken(address: str, seed: int, messages: int) -> Counter[str]:
