@@ -2,6 +2,7 @@
 
 import click
 
+from serving.benchmarks.commands import bench_serving
 from serving.cli_support import CommandGroup
 from serving.commands import COMMANDS
 
@@ -13,6 +14,14 @@ def main() -> None:
 
 for command in COMMANDS:
     main.add_command(command)
+
+
+@main.group()
+def bench() -> None:
+    """Measure what something costs."""
+
+
+bench.add_command(bench_serving)
 
 if __name__ == "__main__":
     main(prog_name="python -m serving")

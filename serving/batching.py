@@ -1,39 +1,36 @@
 """The bounded, fair, deadline-aware queue in front of the engine.
 
 One setting says how long a frame may wait; the rest follows from measurement. The queue measures how often a frame
-leaves it while it is busy, and so knows how long a frame that comes now would wait: behind all that are here, or, since
-clients take turns, behind as many of each other client as its own has here. A frame that would wait too long, or past
-its deadline, is refused on arrival, before it is decoded. At its turn a frame that was cancelled, or can no longer be
-answered in time, is dropped before any inference is spent on it.
+leaves it while it is busy, and so knows how long a frame that comes now would wait. What would wait too long, or past
+its deadline, is refused on arrival, before anything is read or decoded; what has waited too long all the same, or can
+no longer be answered in time, is dropped at its turn, before any inference is spent on it. A frame that is cancelled
+leaves the queue at once.
 
-Turns are start-time fair queueing (Goyal, Vin, Cheng 1996): a client's next frame comes after what its last one cost,
-its inference and its decoding, both measured; so a client with many frames, or with large ones, waits for itself.
+Clients take turns (`serving.turns`). A turn costs what its frame does, its decoding and its inference, both measured;
+so who sends many frames, or large ones, waits for himself.
 
 One thread at a time asks the engine, which spreads an inference over the CPU's cores by itself, so that a second one
 would only make both slower; frames decode and encode on their callers' threads meanwhile. Where nothing waits a caller
 may ask by itself, which saves two changes of threads.
 """
 
-import heapq
-import itertools
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable
 from concurrent.futures import Future
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Protocol
 from weakref import WeakKeyDictionary
 
 import numpy as np
 
+from serving.errors import Closed, Expired, QueueFull
 from serving.frames import Pixels
 from serving.settings import QueueSettings
+from serving.turns import Turns
 
 SMOOTHING = 0.1
 """Share of the newest measurement in a running mean."""
-SPARE_CLIENTS = 64
-"""Clients that have left and whose turns are remembered all the same, at least."""
 
 
 class Engine(Protocol):
@@ -42,30 +39,6 @@ class Engine(Protocol):
     def infer(self, frames: Pixels) -> tuple[Pixels, Pixels]:
         """Return `class_ids` and `confidence`, both uint8 [N, H, W], of `frames`, uint8 [N, H, W, 3] RGB."""
         ...
-
-
-class QueueFull(Exception):
-    """There is no room, or the frame would wait too long.
-
-    Parameters
-    ----------
-    message
-        Why.
-    retry_after
-        Seconds after which a frame may be taken; None where nobody can tell.
-    """
-
-    def __init__(self, message: str, retry_after: float | None = None) -> None:
-        super().__init__(message)
-        self.retry_after = retry_after
-
-
-class Expired(Exception):
-    """The deadline passed, or would have, before the frame could be answered."""
-
-
-class Closed(Exception):
-    """The queue takes no more work."""
 
 
 @dataclass(frozen=True)
@@ -84,27 +57,28 @@ class Inference:
     """Frames of that batch."""
 
 
-@dataclass(order=True, frozen=True)
+@dataclass(frozen=True, eq=False)
 class _Work:
-    turn: float
-    number: int
-    engine: Engine = field(compare=False)
-    frame: Pixels = field(compare=False)
-    deadline: float | None = field(compare=False)
-    submitted_ns: int = field(compare=False)
-    future: Future[Inference] = field(compare=False)
+    engine: Engine
+    frame: Pixels
+    deadline: float | None
+    patience: float | None
+    cost: float
+    submitted: float
+    future: Future[Inference]
 
 
 class Place:
-    """A frame's place, from its arrival until `leave`; a context manager that leaves."""
+    """Frames' places, from their arrival until `leave`; a context manager that leaves."""
 
-    def __init__(self, leave: Callable[[], None]) -> None:
-        self._leave = leave
+    def __init__(self, queue: "InferenceQueue", client: str, frames: int, counted: bool) -> None:
+        self._queue = queue
+        self.client, self.frames, self.counted = client, frames, counted
+        self.left = False
 
     def leave(self) -> None:
-        """Give the place back; only the first time counts."""
-        self._leave()
-        self._leave = _nothing
+        """Give the places back; only the first time counts."""
+        self._queue.leave(self)
 
     def __enter__(self) -> "Place":
         return self
@@ -122,24 +96,23 @@ class InferenceQueue:
         Frames that `enter` may refuse to exceed.
     settings
         How long a frame may wait, and how batches are made.
+    interval
+        Seconds that a frame is expected to take until that is measured; 0 means that nobody knows.
     """
 
-    def __init__(self, *, capacity: int, settings: QueueSettings | None = None) -> None:
+    def __init__(self, *, capacity: int, settings: QueueSettings | None = None, interval: float = 0.0) -> None:
         self._capacity = capacity
         self._settings = settings or QueueSettings()
         self._changed = threading.Condition()
-        self._waiting: list[_Work] = []
-        self._numbers = itertools.count()
-        self._turn = 0.0  # of the frame that the engine has
-        self._next_turns: dict[str, float] = {}  # by client
+        self._waiting: Turns[_Work] = Turns()
         self._held: Counter[str] = Counter()  # frames by client, from arrival to `leave`
         self._counted = 0  # those of them that count to the capacity
         self._closed = False
         self._busy = False  # a thread asks the engine
-        self._interval = 0.0  # seconds between the frames that leave a busy queue; 0 while unknown
+        self._busy_since: float | None = None
+        self._interval = interval  # seconds between the frames that leave a busy queue
         self._costs: WeakKeyDictionary[Engine, float] = WeakKeyDictionary()  # seconds of one frame in the engine
         self._left = 0.0  # when the last frame left
-        self._busy_since: float | None = None
         self._thread = threading.Thread(target=self._serve, name="engine", daemon=True)
         self._thread.start()
 
@@ -161,13 +134,15 @@ class InferenceQueue:
         since = self._busy_since
         return 0.0 if since is None else time.monotonic() - since
 
-    def enter(self, client: str = "", *, deadline: float | None = None, refuse: bool = True) -> Place:
-        """Take a place for a frame that has arrived.
+    def enter(self, client: str = "", *, frames: int = 1, deadline: float | None = None, refuse: bool = True) -> Place:
+        """Take places for frames that have arrived together.
 
         Parameters
         ----------
         client
-            Whose it is; clients take turns.
+            Whose they are; clients take turns.
+        frames
+            How many.
         deadline
             By `time.monotonic`; None means none.
         refuse
@@ -176,7 +151,7 @@ class InferenceQueue:
         Raises
         ------
         QueueFull
-            If no place is free, or the frame would wait longer than `max_wait` or its deadline allows.
+            If no place is free, or the first frame would wait longer than `max_wait` or its deadline allows.
         Closed
             After `close`.
         """
@@ -184,10 +159,21 @@ class InferenceQueue:
             if self._closed:
                 raise Closed("the server is draining")
             if refuse:
-                self._check_room(client, deadline)
-                self._counted += 1
-            self._held[client] += 1
-        return Place(lambda: self._leave(client, refuse))
+                self._check_room(client, frames, deadline)
+                self._counted += frames
+            self._held[client] += frames
+        return Place(self, client, frames, refuse)
+
+    def leave(self, place: Place) -> None:
+        """Take places back, once; see `Place.leave`."""
+        with self._changed:
+            if place.left:
+                return
+            place.left = True
+            self._counted -= place.frames * place.counted
+            self._held[place.client] -= place.frames
+            if not self._held[place.client]:
+                del self._held[place.client]
 
     def submit(
         self,
@@ -196,6 +182,7 @@ class InferenceQueue:
         *,
         client: str = "",
         deadline: float | None = None,
+        patient: bool = False,
         cost: float = 0.0,
         at_once: bool = False,
     ) -> Future[Inference]:
@@ -211,6 +198,8 @@ class InferenceQueue:
             Whose it is.
         deadline
             By `time.monotonic`; None means none.
+        patient
+            Whether it may wait longer than `max_wait`.
         cost
             Seconds that it has cost so far; they count to its client's share, as its inference will.
         at_once
@@ -218,114 +207,146 @@ class InferenceQueue:
 
         Returns
         -------
-        The future inference. Its exception is `Expired` if the deadline came first, `Closed` after `close`, else the
-        engine's own; after `cancel()` the frame is dropped at its turn.
+        The future inference. Its exception is `Expired` if the deadline came first, `QueueFull` if it waited too long,
+        `Closed` after `close`, else the engine's own; after `cancel()` the frame has left the queue.
         """
         future: Future[Inference] = Future()
+        now = time.monotonic()
+        patience = None if patient else now + self._settings.max_wait
+        work = _Work(engine, frame, deadline, patience, cost, now, future)
         with self._changed:
             if self._closed:
-                future.set_exception(Closed("the server is draining"))
-                return future
-            turn = max(self._turn, self._next_turns.get(client, 0.0))
-            self._next_turns[client] = turn + cost + self._costs.get(engine, self._interval)
-            if len(self._next_turns) > 2 * len(self._held) + SPARE_CLIENTS:  # most have left
-                self._next_turns = {name: own for name, own in self._next_turns.items() if own > self._turn}
-            work = _Work(turn, next(self._numbers), engine, frame, deadline, time.monotonic_ns(), future)
-            if not at_once or self._busy or self._waiting or self._settings.max_batch > 1:
-                heapq.heappush(self._waiting, work)
-                if not self._busy:
-                    self._changed.notify()
-                return future
-            worth_it = self._is_worth_it(work)
-            if worth_it:
-                self._busy, self._turn = True, turn
-        if worth_it:
+                refusal: Exception | None = Closed("the server is draining")
+            else:
+                if not at_once or self._busy or self._waiting or self._settings.max_batch > 1:
+                    self._waiting.add(client, work)
+                    future.add_done_callback(lambda _: self._forget(client, work))
+                    if not self._busy:
+                        self._changed.notify()
+                    return future
+                refusal = self._refusal(work)
+                if refusal is None:
+                    self._busy = True
+                    self._waiting.serve(client, self._cost(work))
+        if refusal is None:
             self._answer([work])
         else:
-            _expire(work)
+            future.set_exception(refusal)
         return future
 
-    def close(self) -> None:
-        """Answer what is queued, then end the thread."""
+    def close(self, timeout: float | None = None) -> bool:
+        """Answer what is queued, then end the thread; return whether that was within `timeout` seconds."""
         with self._changed:
             self._closed = True
             self._changed.notify()
-        self._thread.join()
+        self._thread.join(timeout)
+        return not self._thread.is_alive()
 
-    def _check_room(self, client: str, deadline: float | None) -> None:
-        if self._counted >= self._capacity:
+    def _check_room(self, client: str, frames: int, deadline: float | None) -> None:
+        if self._counted + frames > self._capacity:
             raise QueueFull(f"all {self._capacity} places are taken; retry later", self._interval or None)
-        # With turns, a frame waits for at most one more of each client than its own has here; and never for more
-        # than there are.
-        own, clients = self._held[client], len(self._held) + (client not in self._held)
-        ahead = min(self._held.total(), (own + 1) * clients - 1)
-        wait = ahead * self._interval
-        if not ahead:
+        total, own = self._held.total(), self._held[client]
+        if not total:
             return  # whatever was measured: else a wrong measurement would never be mended
-        if wait > self._settings.max_wait:
-            raise QueueFull(
-                f"it would wait {wait:.3g} s, behind {ahead}; at most {self._settings.max_wait:g} s may be waited",
-                wait - self._settings.max_wait,
-            )
+        # By turns, one more of each client is served for each of its own. A client may have more than its share only
+        # where the others leave half of the room.
+        by_turns = (own + 1) * (len(self._held) + (client not in self._held)) - 1
+        most = self._settings.max_wait
+        wait = by_turns * self._interval
+        if wait > most and total * self._interval <= most / 2:
+            wait = total * self._interval
+        if wait > most:
+            raise QueueFull(f"it would wait {wait:.3g} s; at most {most:g} s may be waited", wait - most)
         if deadline is not None and time.monotonic() + wait + self._interval > deadline:
-            raise QueueFull(f"it would wait {wait:.3g} s, behind {ahead}; the deadline is sooner", wait)
+            raise QueueFull(f"it would wait {wait:.3g} s; the deadline is sooner", wait)
 
-    def _leave(self, client: str, counted: bool) -> None:
-        with self._changed:
-            self._counted -= counted
-            self._held[client] -= 1
-            if not self._held[client]:
-                del self._held[client]
+    def _cost(self, work: _Work) -> float:
+        return work.cost + self._costs.get(work.engine, self._interval)
+
+    def _forget(self, client: str, work: _Work) -> None:
+        """Take a frame that was cancelled out of its line."""
+        if work.future.cancelled():
+            with self._changed:
+                self._waiting.remove(client, work)
 
     def _serve(self) -> None:
-        while True:
-            batch, expired = self._take()
-            for work in expired:
-                _expire(work)  # tells those who wait for it, so not under the lock
-            if batch:
-                self._answer(batch)
-            elif not expired:
-                return
-            del batch, expired  # the next turn may be long in coming
+        while self._serve_batch():
+            pass
 
-    def _take(self) -> tuple[list[_Work], list[_Work]]:
+    def _serve_batch(self) -> bool:
+        """Serve those whose turn has come; return whether there may be more. Keeps nothing: the next may be long."""
+        batch, refused = self._take()
+        for work, refusal in refused:
+            work.future.set_exception(refusal)  # tells those who wait for it, so not under the lock
+        if batch:
+            self._answer(batch)
+        return bool(batch or refused)
+
+    def _take(self) -> tuple[list[_Work], list[tuple[_Work, Exception]]]:
         """Wait for the next frame that is worth an inference and for those that go with it, or for some that are not.
 
         Returns
         -------
-        The batch, and those that have expired; none of either after `close`.
+        The batch, and those that are refused, each with why; none of either after `close`.
         """
-        batch: list[_Work] = []
-        expired: list[_Work] = []
         with self._changed:
             while True:
-                while self._waiting and not self._busy and len(batch) < self._settings.max_batch:
-                    if batch and self._waiting[0].engine is not batch[0].engine:
-                        break
-                    work = heapq.heappop(self._waiting)
-                    if not work.future.set_running_or_notify_cancel():
-                        continue
-                    if self._is_worth_it(work):
-                        batch.append(work)
-                        self._turn = work.turn
-                    else:
-                        expired.append(work)
                 patience = None
-                if batch:
-                    patience = batch[0].submitted_ns * 1e-9 + self._settings.batch_delay - time.monotonic()
-                    if len(batch) == self._settings.max_batch or self._waiting or patience <= 0 or self._closed:
-                        self._busy = True
-                        return batch, expired
-                elif expired or (self._closed and not self._waiting and not self._busy):
-                    return batch, expired
+                if self._waiting and not self._busy:
+                    patience = self._patience()
+                    if patience <= 0:
+                        batch, refused = self._pop()
+                        self._busy = bool(batch)
+                        if batch or refused:
+                            return batch, refused
+                        continue
+                elif self._closed and not self._waiting and not self._busy:
+                    return [], []
                 self._changed.wait(patience)
 
-    def _is_worth_it(self, work: _Work) -> bool:
-        expected = self._costs.get(work.engine, 0.0)
-        if work.deadline is None or time.monotonic() + expected < work.deadline:
-            return True
-        self._costs[work.engine] = expected * (1 - SMOOTHING)  # a wrong expectation, which drops all, mends itself
-        return False
+    def _patience(self) -> float:
+        """Return for how many seconds the frames that wait may wait for others of their batch."""
+        if self._closed or len(self._waiting) >= self._settings.max_batch or not self._settings.batch_delay:
+            return 0.0
+        until = min(work.submitted for work in self._waiting) + self._settings.batch_delay
+        for work in self._waiting:
+            if work.deadline is not None:
+                until = min(until, work.deadline - self._costs.get(work.engine, 0.0))
+        return until - time.monotonic()
+
+    def _pop(self) -> tuple[list[_Work], list[tuple[_Work, Exception]]]:
+        batch: list[_Work] = []
+        refused: list[tuple[_Work, Exception]] = []
+        while len(batch) < self._settings.max_batch and (first := self._waiting.first()) is not None:
+            client, work = first
+            if batch and work.engine is not batch[0].engine:
+                break
+            self._waiting.remove(client, work)
+            if not work.future.set_running_or_notify_cancel():
+                continue
+            refusal = self._refusal(work)
+            if refusal is None:
+                self._waiting.serve(client, self._cost(work))
+                batch.append(work)
+            else:
+                refused.append((work, refusal))
+        return batch, refused
+
+    def _refusal(self, work: _Work) -> Exception | None:
+        """Tell why a frame whose turn has come is not worth an inference; None where it is."""
+        now = time.monotonic()
+        if work.deadline is not None:
+            expected = self._costs.get(work.engine, 0.0)
+            if now + expected >= work.deadline:
+                if now < work.deadline:  # a wrong expectation, which drops all, mends itself
+                    self._costs[work.engine] = expected * (1 - SMOOTHING)
+                return Expired("the frame expired before its turn")
+        if work.patience is not None and now > work.patience:
+            most = self._settings.max_wait
+            return QueueFull(
+                f"it waited {now - work.submitted:.3g} s; at most {most:g} s may be waited", self._interval
+            )
+        return None
 
     def _answer(self, batch: list[_Work]) -> None:
         try:
@@ -338,8 +359,7 @@ class InferenceQueue:
 
     def _infer(self, batch: list[_Work]) -> None:
         engine = batch[0].engine
-        self._busy_since = time.monotonic()
-        started = time.monotonic_ns()
+        self._busy_since = started = time.monotonic()
         try:
             frames = batch[0].frame[None] if len(batch) == 1 else np.stack([work.frame for work in batch])
             class_ids, confidence = engine.infer(frames)
@@ -352,29 +372,20 @@ class InferenceQueue:
             return
         finally:
             self._busy_since = None
-        elapsed = time.monotonic_ns() - started
-        self._measure(batch, elapsed * 1e-9)
+        now = time.monotonic()
+        self._measure(batch, started, now)
         for index, work in enumerate(batch):
-            waited = started - work.submitted_ns
+            waited, elapsed = round(1e9 * (started - work.submitted)), round(1e9 * (now - started))
             work.future.set_result(Inference(class_ids[index], confidence[index], waited, elapsed, len(batch)))
 
-    def _measure(self, batch: list[_Work], elapsed: float) -> None:
-        now = time.monotonic()
+    def _measure(self, batch: list[_Work], started: float, now: float) -> None:
         # What a busy queue takes for a frame is more than the inference where decoding shares the cores with it.
-        interval = (now - max(self._left, batch[0].submitted_ns * 1e-9)) / len(batch)
+        interval = (now - max(self._left, batch[0].submitted)) / len(batch)
         with self._changed:
             self._left = now
             self._interval = _mean(self._interval, interval)
-            self._costs[batch[0].engine] = _mean(self._costs.get(batch[0].engine, 0.0), elapsed / len(batch))
-
-
-def _expire(work: _Work) -> None:
-    work.future.set_exception(Expired("the frame expired before its turn"))
+            self._costs[batch[0].engine] = _mean(self._costs.get(batch[0].engine, 0.0), (now - started) / len(batch))
 
 
 def _mean(mean: float, value: float) -> float:
     return mean + SMOOTHING * (value - mean) if mean else value
-
-
-def _nothing() -> None:
-    pass

@@ -1,4 +1,4 @@
-"""The commands `serve` and `segment`, mounted by `onepixel` and `python -m serving`.
+"""The commands `serve` and `segment`, and all that are mounted by `onepixel` and `python -m serving`.
 
 Only click is imported until one runs.
 """
@@ -14,6 +14,7 @@ import click
 
 from serving.cli_support import DEFAULT_ADDRESS, credential_options, credentials, json_option
 from serving.errors import InputError
+from serving.tuning_command import tune
 from serving.view.commands import view
 
 if TYPE_CHECKING:
@@ -36,7 +37,7 @@ PATIENCE = 5.0
 @click.option("--address", help=f"HOST:PORT to listen at. [default: {DEFAULT_ADDRESS}, loopback]")
 @click.option("--metrics-address", help="HOST:PORT of the metrics over HTTP; empty for none. [default: 127.0.0.1:8002]")
 @click.option("--name", help="What requests call the model. [default: by the path]")
-@click.option("--device", type=click.Choice(["cpu", "cuda"]), help="What runs it. [default: cpu]")
+@click.option("--device", type=click.Choice(["cpu", "cuda", "tensorrt"]), help="What runs it. [default: cpu]")
 @click.option("--threads", type=click.IntRange(min=0), help="Of one inference. [default: one per core]")
 @click.option("--grace", type=click.FloatRange(min=0), help="Seconds to drain. [default: 10]")
 @click.option("--settings", "path", type=click.Path(path_type=Path), help="A YAML file of settings (docs/serving.md).")
@@ -49,7 +50,7 @@ def serve(
 
     The shipped model, CamVid's 11 classes, lies in the repository's model_store. When ready, one line on standard
     output says where; with port 0, which port it is. A file or folder that changes is followed. Settings come from
-    --settings, variables such as ONEPIXEL_QUEUE__MAX_WAIT, --set, and these options; the later win.
+    --settings, variables such as ONEPIXEL_SET_QUEUE__MAX_WAIT, --set, and these options; the later win.
     """
     import logging
     import os
@@ -95,8 +96,10 @@ def serve(
             click.echo(f"metrics at http://{server.metrics_address}/metrics")
     stop.wait()
     logger.info("draining, %g s at most", settings.grace)
+    if not server.stop(settings.grace):
+        logger.error("the engine hangs: frames are left without an answer")
+        os._exit(1)  # else the interpreter would wait for its threads
     repository.close()
-    server.stop(settings.grace)
 
 
 @click.command()
@@ -174,4 +177,4 @@ def _shipped_model() -> Path:
     raise InputError(f"--model: none is given, and {SHIPPED_MODEL} is not here; give an ONNX file of `onepixel train`")
 
 
-COMMANDS = (serve, segment, view)
+COMMANDS = (serve, segment, view, tune)

@@ -46,6 +46,8 @@ def parse(text: str, source: str) -> Tree:
         tree = yaml.safe_load(text)
     except (yaml.YAMLError, ValueError) as error:  # ValueError: of an impossible date
         raise InputError(f"{source} is not YAML: {error}") from error
+    if tree is None:
+        return {}  # an empty file, or comments alone
     if not isinstance(tree, dict):
         raise InputError(f"{source} must hold keys and values, got {tree!r}")
     return tree
@@ -77,7 +79,7 @@ def apply_override(tree: Tree, override: str, example: str) -> None:
 def apply_environment(tree: Tree, environment: Mapping[str, str], prefix: str) -> None:
     """Put the variables with a prefix into the tree; two underscores lead into a section.
 
-    `ONEPIXEL_QUEUE__MAX_WAIT=2` with the prefix `ONEPIXEL_` is `queue.max_wait=2`.
+    `ONEPIXEL_SET_QUEUE__MAX_WAIT=2` with the prefix `ONEPIXEL_SET_` is `queue.max_wait=2`.
 
     Raises
     ------

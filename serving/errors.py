@@ -6,3 +6,27 @@ Commands print its message without a traceback and exit with status 2; services 
 
 class InputError(ValueError):
     """Bad input. The message names the file, the field and the value, and says what would be right."""
+
+
+class QueueFull(Exception):
+    """There is no room, or the frame would wait, or has waited, too long.
+
+    Parameters
+    ----------
+    message
+        Why.
+    retry_after
+        Seconds after which a frame may be taken; None where nobody can tell.
+    """
+
+    def __init__(self, message: str, retry_after: float | None = None) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+
+
+class Expired(Exception):
+    """The deadline passed, or would have, before the frame could be answered."""
+
+
+class Closed(Exception):
+    """The queue takes no more work."""

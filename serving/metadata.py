@@ -65,10 +65,13 @@ class ModelMetadata(_Frozen):
     """Evaluation by MLflow's keys (`val/miou_class`, ...), fractions in [0, 1]."""
     precision: Literal["fp32", "fp16", "int8"]
     """Arithmetic of the weights."""
+    source_digest: Hexadecimal | None = None
+    """sha256 of the file that this one was quantised from, whose metrics these are; None of an exported file."""
 
     def to_properties(self) -> dict[str, str]:
         """Return the ONNX `metadata_props` entries, key to JSON text."""
-        return {PREFIX + name: json.dumps(value) for name, value in self.model_dump(mode="json").items()}
+        fields = self.model_dump(mode="json", exclude_none=True)
+        return {PREFIX + name: json.dumps(value) for name, value in fields.items()}
 
     @classmethod
     def from_properties(cls, properties: Mapping[str, str], source: str) -> "ModelMetadata":

@@ -4,14 +4,15 @@ Evaluation calls `Model.segment`; the server calls the same three steps (`resize
 `resize_mask`) with its queue around the middle one, so that both get the same masks.
 """
 
-import ctypes
 import hashlib
-from dataclasses import dataclass, field
+import time
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 import onnxruntime
 
+from serving.engines import Engine, open_engine
 from serving.errors import InputError
 from serving.frames import Pixels, resize_frame, resize_mask
 from serving.metadata import ModelMetadata
@@ -32,9 +33,10 @@ class Model:
     """What the file says of itself."""
     properties: dict[str, str]
     """The file's `metadata_props`, verbatim."""
-    provider: str
-    """The ONNX Runtime execution provider that runs it."""
-    _session: onnxruntime.InferenceSession = field(repr=False)
+    engine: Engine = field(repr=False)
+    """What runs it."""
+    seconds: float = 0.0
+    """What one inference took when it was warmed up."""
 
     @classmethod
     def load(
@@ -55,13 +57,13 @@ class Model:
             What requests call it. None means from the path: `<name>/<version>/model.onnx` as in `model_store/`, else
             the file's stem and "1".
         settings
-            What runs it, and with how many threads.
+            What runs it, and how.
 
         Raises
         ------
         InputError
             If the file cannot be read, is not an ONNX file that `onepixel export` wrote, does not keep the contract
-            of inputs and outputs, or if the device is not there.
+            of inputs and outputs, or if the engine or the device is not there.
         """
         path = Path(path)
         try:
@@ -69,21 +71,20 @@ class Model:
         except OSError as error:
             raise InputError(f"{path}: cannot be read: {error.strerror}") from error
         path_name, path_version = name_and_version(path)
-        session = _session(content, path, settings or EngineSettings())
-        properties = dict(session.get_modelmeta().custom_metadata_map)
+        description = _describe(content, path)
+        properties = dict(description.get_modelmeta().custom_metadata_map)
         metadata = ModelMetadata.from_properties(properties, str(path))
-        _check_contract(session, metadata, path)
+        _check_contract(description, metadata, path)
+        del description  # its copy of the weights
         model = cls(
             name=name or path_name,
             version=version or path_version,
             digest=hashlib.sha256(content).hexdigest(),
             metadata=metadata,
             properties=properties,
-            provider=session.get_providers()[0],
-            _session=session,
+            engine=open_engine(content, str(path), metadata.input_size, settings or EngineSettings()),
         )
-        model._warm_up(path)
-        return model
+        return replace(model, seconds=model._warm_up(path))
 
     @property
     def input_size(self) -> tuple[int, int]:
@@ -113,8 +114,7 @@ class Model:
                 f"frames: {frames.dtype} {list(frames.shape)}; the model '{self.name}' takes uint8 "
                 f"[N, {height}, {width}, 3]"
             )
-        class_ids, confidence = self._session.run(["class_ids", "confidence"], {"frames": frames})
-        return class_ids, confidence
+        return self.engine.infer(frames)
 
     def segment(self, frame: Pixels) -> tuple[Pixels, Pixels]:
         """Segment a frame of any size: resize it to the input, run the network, resize the masks back.
@@ -139,12 +139,15 @@ class Model:
         class_ids, confidence = self.infer(resize_frame(frame, *self.input_size)[None])
         return resize_mask(class_ids[0], height, width), resize_mask(confidence[0], height, width)
 
-    def _warm_up(self, path: Path) -> None:
+    def _warm_up(self, path: Path) -> float:
+        """Run it on a black frame, and return the seconds that this took."""
         # Twice: the first run plans the memory, the second takes the planned way.
         frames = np.zeros((1, *self.input_size, 3), np.uint8)
         try:
             for _ in range(2):
+                began = time.monotonic()
                 class_ids, confidence = self.infer(frames)
+                seconds = time.monotonic() - began
         except Exception as error:
             raise InputError(f"{path}: the model fails on a black frame: {error}") from error
         for name, output in (("class_ids", class_ids), ("confidence", confidence)):
@@ -154,43 +157,27 @@ class Model:
             raise InputError(
                 f"{path}: class_ids holds {class_ids.max()}, the metadata names {len(self.metadata.classes)} classes"
             )
+        return seconds
 
 
 def name_and_version(path: Path) -> tuple[str, str]:
     """Return what a file's place says: `<name>/<version>/model.onnx` as in `model_store/`, else its stem and "1"."""
-    folder = path.resolve().parent
+    folder = path.absolute().parent  # not resolved: a link has the name of its place
     if path.name == "model.onnx" and folder.name.isdecimal():
         return folder.parent.name, folder.name
     return path.stem, "1"
 
 
-def _session(content: bytes, path: Path, settings: EngineSettings) -> onnxruntime.InferenceSession:
+def _describe(content: bytes, path: Path) -> onnxruntime.InferenceSession:
+    """Open a file for what it says of itself, whichever engine will run it; without optimising, which takes longer."""
     options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = settings.threads
-    options.log_severity_level = 3  # errors; warnings of the optimiser are not the user's
-    # A spinning pool takes the cores that decode and encode the other frames: up to 1.7 x on shared cores.
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    provider = "CPUExecutionProvider"
-    if settings.device == "cuda":
-        provider = "CUDAExecutionProvider"
-        # Asked before ONNX Runtime is, which prints pages to standard error where there is no driver.
-        if provider not in onnxruntime.get_available_providers() or not _has_nvidia_driver():
-            raise InputError("device: 'cuda' needs an NVIDIA GPU with its driver, and the extra 'gpu'; use 'cpu'")
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    options.intra_op_num_threads = 1
+    options.log_severity_level = 3  # errors; warnings are not the user's
     try:
-        session = onnxruntime.InferenceSession(content, options, providers=[provider])
+        return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # ONNX Runtime has a dozen kinds, with no base class of their own
         raise InputError(f"{path}: not an ONNX file that ONNX Runtime can load: {error}") from error
-    if session.get_providers()[0] != provider:
-        raise InputError(f"device: 'cuda' did not load; ONNX Runtime fell back to {session.get_providers()[0]}")
-    return session
-
-
-def _has_nvidia_driver() -> bool:
-    try:
-        ctypes.CDLL("libcuda.so.1")
-    except OSError:
-        return False
-    return True
 
 
 def _check_contract(session: onnxruntime.InferenceSession, metadata: ModelMetadata, path: Path) -> None:

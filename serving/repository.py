@@ -124,7 +124,6 @@ class WatchedRepository(Repository):
         self._seen = self._look()
         super().__init__({key: load(path, *key) for key, (path, _) in self._seen.items()}, default_model)
         self._ended = threading.Event()
-        self._thread: threading.Thread | None = None
 
     def refresh(self) -> None:
         """Look once, and follow what has changed."""
@@ -158,14 +157,11 @@ class WatchedRepository(Repository):
                     if failure != (failure := str(error)):
                         logger.error("what was served stays: %s", error, exc_info=not isinstance(error, InputError))
 
-        self._thread = threading.Thread(target=look, name="repository", daemon=True)
-        self._thread.start()
+        threading.Thread(target=look, name="repository", daemon=True).start()
 
     def close(self) -> None:
-        """Look no more."""
+        """Look no more; a model that is being read is not waited for."""
         self._ended.set()
-        if self._thread is not None:
-            self._thread.join()
 
     def _try(self, models: dict[Key, Model], key: Key, path: Path) -> None:
         try:

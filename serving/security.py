@@ -7,7 +7,7 @@ and limits count by client, so that is what a caller cannot choose.
 import hashlib
 import hmac
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +26,7 @@ SHORTEST_TOKEN = 16
 
 
 class Tokens:
-    """The clients' tokens, by a file with a line `NAME TOKEN` for each; `#` begins a comment.
+    """The clients' tokens, by a file with a line `NAME TOKEN` for each; a comment begins with `#`, or ` #` after those.
 
     Parameters
     ----------
@@ -42,7 +42,7 @@ class Tokens:
     def __init__(self, path: Path) -> None:
         self._digests: list[tuple[bytes, str]] = []
         for number, line in enumerate(read_file(path).decode("utf-8", "replace").splitlines(), start=1):
-            words = line.partition("#")[0].split()
+            words = [] if line.startswith("#") else line.split(" #")[0].split()
             if not words:
                 continue
             if len(words) != 2 or len(words[1]) < SHORTEST_TOKEN:
@@ -67,17 +67,15 @@ class TokenInterceptor(grpc.ServerInterceptor):
 
     def __init__(self, tokens: Tokens) -> None:
         self._tokens = tokens
-        self._refuse = grpc.unary_unary_rpc_method_handler(_refuse)
+        self._refuse = grpc.stream_unary_rpc_method_handler(_refuse)  # which waits for no message
 
     def intercept_service(
         self, continuation: Callable[[grpc.HandlerCallDetails], Any], handler_call_details: grpc.HandlerCallDetails
     ) -> Any:
         """Continue, or refuse with UNAUTHENTICATED."""
-        if not handler_call_details.method.startswith(OPEN_SERVICES):
-            metadata = dict(handler_call_details.invocation_metadata or ())
-            authorization = metadata.get("authorization", "")
-            if not isinstance(authorization, str) or self._tokens.name_of(authorization) is None:
-                return self._refuse
+        token = _authorization(handler_call_details.invocation_metadata)
+        if self._tokens.name_of(token) is None and not handler_call_details.method.startswith(OPEN_SERVICES):
+            return self._refuse
         return continuation(handler_call_details)
 
 
@@ -96,9 +94,7 @@ class Clients:
     def of(self, context: grpc.ServicerContext) -> str:
         """Return the client's name."""
         if self._tokens is not None:
-            for key, value in context.invocation_metadata() or ():
-                if key == "authorization":
-                    return f"token {self._tokens.name_of(value)}"
+            return f"token {self._tokens.name_of(_authorization(context.invocation_metadata()))}"
         identities = context.peer_identities()
         if identities:
             return f"certificate {identities[0].decode('utf-8', 'replace')}"
@@ -127,8 +123,8 @@ def server_credentials(settings: SecuritySettings) -> grpc.ServerCredentials | N
         paths = [certificate, key, *([authorities] if authorities else [])]
         return [path.stat().st_mtime_ns for path in paths]
 
-    seen = stamp() if certificate.exists() and key.exists() else []
     initial = read()
+    seen = stamp()
 
     def newer() -> grpc.ServerCertificateConfiguration | None:
         nonlocal seen
@@ -142,6 +138,12 @@ def server_credentials(settings: SecuritySettings) -> grpc.ServerCredentials | N
         return configuration
 
     return grpc.dynamic_ssl_server_credentials(initial, newer, require_client_authentication=authorities is not None)
+
+
+def _authorization(metadata: Sequence[tuple[str, str | bytes]] | None) -> str:
+    """Return the one `authorization` of a call; empty where there is none, or more than one."""
+    given = [value for key, value in metadata or () if key == "authorization"]
+    return given[0] if len(given) == 1 and isinstance(given[0], str) else ""
 
 
 def _refuse(_: object, context: grpc.ServicerContext) -> None:

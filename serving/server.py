@@ -42,6 +42,10 @@ MAX_IDLE_CALLS = 16
 """Health watches and reflection calls at the same time; each holds a thread for as long as its caller likes."""
 CALLS_PER_THREAD = 4
 """Calls at once, by the threads: a burst waits for a thread, what is more is refused before it is read."""
+CALLS_PER_CONNECTION = 64
+"""Calls at once on one connection, which so leaves threads to others."""
+MAX_UNREAD = 64
+"""Answers at once that their callers have not read."""
 KEEPALIVE_SECONDS = (20.0, 10.0)
 """A connection with a call on it is pinged so often, and closed if the answer takes so long: a camera that vanished
 without a word gives back its stream within their sum."""
@@ -85,7 +89,8 @@ class Server:
         tokens = None if settings.security.tokens is None else Tokens(settings.security.tokens)
         credentials = server_credentials(settings.security)
         self.repository = Repository.of(models) if isinstance(models, Model) else models
-        self._queue = InferenceQueue(capacity=limits.places, settings=settings.queue)
+        seconds = max(model.seconds for model in self.repository.models())
+        self._queue = InferenceQueue(capacity=limits.places, settings=settings.queue, interval=seconds)
         self.metrics = Metrics(self._queue, self.repository.models)
         self._operations: OperationsServer | None = None
         self._tracer = Tracer(settings.operations) if settings.operations.trace_endpoint else None
@@ -133,7 +138,7 @@ class Server:
         self._health.set_serving(True)
         threading.Thread(target=self._watch_engine, name="watchdog", daemon=True).start()
 
-    def stop(self, grace: float = 10.0) -> None:
+    def stop(self, grace: float = 10.0) -> bool:
         """Drain and end: take nothing new, answer what was taken, then end the idle calls, which nobody waits for.
 
         While it drains the server still answers, new calls with UNAVAILABLE and health checks with NOT_SERVING.
@@ -142,6 +147,10 @@ class Server:
         ----------
         grace
             Seconds after which what is still unanswered is cancelled.
+
+        Returns
+        -------
+        Whether all has ended; not where the engine hangs.
         """
         self._serving = False
         self._ended.set()
@@ -156,12 +165,13 @@ class Server:
         stopped = self._server.stop(max(0.0, min(LAST_SECONDS, deadline - time.monotonic())))
         self._accepted.hold_refusals(False)
         stopped.wait()
-        self._queue.close()
+        ended = self._queue.close(max(LAST_SECONDS, deadline - time.monotonic()))
         self._threads.shutdown(wait=False)
         if self._operations is not None:
             self._operations.stop()
         if self._tracer is not None:
-            self._tracer.close()
+            self._tracer.close(max(LAST_SECONDS, deadline - time.monotonic()))
+        return ended
 
     def _add_services(self, tokens: Tokens | None) -> None:
         limits = self._settings.limits
@@ -174,8 +184,10 @@ class Server:
             clients=clients,
             tracer=self._tracer,
         )
-        self._accepted = Calls("calls", max_clients=limits.max_clients)
-        self._idle = Calls("idle calls", MAX_IDLE_CALLS)
+        # Each is counted until its answer has been read, so that what nobody reads does not pile up.
+        most = limits.places + limits.max_streams + MAX_UNREAD
+        self._accepted = Calls("calls", most, max_clients=limits.max_clients)
+        self._idle = Calls("idle calls", MAX_IDLE_CALLS, per_client=max(1, MAX_IDLE_CALLS // 4))
         self._segmentation = SegmentationService(answerer, limits, self._accepted)
         self._server.add_generic_rpc_handlers((self._segmentation.handlers(),))
         oip_grpc.add_GRPCInferenceServiceServicer_to_server(
@@ -194,15 +206,14 @@ class Server:
                 return int(self._server.add_insecure_port(address))
             return int(self._server.add_secure_port(address, credentials))
         except RuntimeError as error:
-            raise InputError(
-                f"address: cannot listen at '{address}'; is the port in use, or the host unknown? ({error})"
-            ) from error
+            doubt = "is the port in use, or the host unknown" + (", or the certificate not PEM" if credentials else "")
+            raise InputError(f"address: cannot listen at '{address}'; {doubt}? ({error})") from error
 
     def _watch_engine(self) -> None:
         """Say NOT_SERVING while the engine hangs."""
         well = True
         while not self._ended.wait(WATCH_SECONDS):
-            if well != (well := self.is_alive()):
+            if well != (well := self.is_alive()) and self._serving:
                 logger.log(
                     logging.INFO if well else logging.ERROR,
                     "the engine answers again" if well else "the engine hangs: %.0f s at one inference",
@@ -226,6 +237,7 @@ def _channel_options(max_message_bytes: int) -> list[tuple[str, int]]:
     return [
         ("grpc.max_receive_message_length", max_message_bytes),
         ("grpc.max_send_message_length", -1),  # bounded by max_pixels
+        ("grpc.max_concurrent_streams", CALLS_PER_CONNECTION),  # what is more waits at the client
         ("grpc.so_reuseport", 0),  # else two servers share a port, and nobody is told
         ("grpc.keepalive_time_ms", ping),
         ("grpc.keepalive_timeout_ms", patience),

@@ -4,6 +4,7 @@ A caller's `traceparent` metadata (W3C Trace Context) becomes the parent, so tha
 the camera's own trace. Needs the extra `telemetry`; without an endpoint nothing of it is imported.
 """
 
+import threading
 import time
 from typing import TYPE_CHECKING
 
@@ -82,9 +83,12 @@ class Tracer:
         """Record a frame that has no mask."""
         parent = self._propagator.extract(caller.metadata)
         span = self._tracer.start_span("frame", parent, attributes={"onepixel.client": caller.client})
-        span.set_status(self._trace.Status(self._trace.StatusCode.ERROR, f"{type(error).__name__}: {error}"))
+        span.set_status(self._trace.Status(self._trace.StatusCode.ERROR, f"{type(error).__name__}: {str(error)[:300]}"))
         span.end()
 
-    def close(self) -> None:
-        """Send what is recorded, and end."""
-        self._provider.shutdown()
+    def close(self, timeout: float) -> None:
+        """Send what is recorded, for `timeout` seconds at most."""
+        # On a thread of its own: where the collector is away the exporter tries again for longer than it is told.
+        sending = threading.Thread(target=self._provider.shutdown, daemon=True)
+        sending.start()
+        sending.join(timeout)

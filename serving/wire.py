@@ -204,6 +204,7 @@ def length_delimited(number: int, chunks: Chunks) -> Chunks:
     into the serialised bytes. Fields put together by hand are copied once. Where an embedded message comes in parts,
     protobuf's parsers merge them.
     """
+    assert number < 16, "a tag of one byte"
     size = sum(len(chunk) for chunk in chunks)
     header = bytearray([number << 3 | 2])
     while size > 0x7F:

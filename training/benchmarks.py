@@ -33,6 +33,7 @@ from training.features.extraction import (
     BASIS,
     describe_frames,
     extract_features,
+    load_networks,
     start_worker,
     use_one_thread,
     write_features,
@@ -264,6 +265,7 @@ def _speedup(settings: Settings, frame_ids: Sequence[str], folder: Path) -> floa
 
 def _start_and_wait(settings: Settings, folder: Path, ready: Barrier) -> None:
     start_worker(settings, folder)
+    load_networks()
     ready.wait(STARTING)
 
 

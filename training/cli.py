@@ -15,6 +15,7 @@ from typing import Any
 import click
 
 from serving import commands as serving_commands
+from serving.benchmarks.commands import bench_serving
 from serving.cli_support import CommandGroup, json_option
 from serving.errors import InputError
 from training.report_lines import demo_lines, percent, pipeline_lines
@@ -75,9 +76,11 @@ def demo(out: Path, overrides: tuple[str, ...], resume: bool, as_json: bool) -> 
 @json_option
 def train(config: str, out: Path | None, twin: bool, overrides: tuple[str, ...], resume: bool, as_json: bool) -> None:
     """Train from CONFIG: a shipped configuration (streets, camvid, cityscapes) or a YAML file."""
+    from training.annotations.pixels import check_pixel_files
     from training.configuration import load_settings
 
-    settings = load_settings(config, overrides)  # a mistake is told before the heavy imports
+    settings = load_settings(config, overrides)  # mistakes are told before the heavy imports
+    check_pixel_files(settings)
     from training.pipeline import Pipeline
 
     report = Pipeline(settings, out or Path("runs") / settings.name, resume=resume, warn=_warn, twin=twin).run()
@@ -105,7 +108,7 @@ def evaluate(dataset: str, split: str, overrides: tuple[str, ...], as_json: bool
     settings = load_settings(dataset, overrides)
     from training.evaluation.evaluate import as_lines, run_evaluation
 
-    report = run_evaluation(settings, split, **options, warn=_warn)
+    report = run_evaluation(settings, split, **options, overrides=overrides, warn=_warn)
     _print(report, as_json, as_lines(report))
 
 
@@ -145,9 +148,11 @@ def ablate(
     as_json: bool,
 ) -> None:
     """Say what each part of the method is worth to CONFIG's pseudo labels, and each round to its network."""
+    from training.annotations.pixels import check_pixel_files
     from training.configuration import load_settings
 
     settings = load_settings(config, overrides)
+    check_pixel_files(settings, pixel_files)
     folder = out or Path("runs") / f"{settings.name}-ablation"
     if "iterations" in tables:
         if tables != ("iterations",) or limit or pixel_files or train:
@@ -303,6 +308,9 @@ def check(config: str, run: Path | None, limit: int, overrides: tuple[str, ...],
 @main.group()
 def bench() -> None:
     """Measure what something costs."""
+
+
+bench.add_command(bench_serving)
 
 
 @bench.command("pseudo-labels")

@@ -20,10 +20,11 @@ from torch import nn
 
 from serving.errors import InputError
 from serving.files import whole_file
-from serving.metadata import ModelMetadata
+from serving.metadata import ClassDescription, ModelMetadata
 from serving.model import Model
 from training.segmentation.networks import DeepLab
 from training.segmentation.prediction import Segmenter
+from training.taxonomy import Taxonomy
 
 OPSET = 18
 LEAST_AGREEMENT = 0.9999
@@ -90,6 +91,14 @@ def export_onnx(
         model = Model.load(temporary)
         agreement, disagreements = verify(model, segmenter, verify_frames)
     return Export(path=path, digest=model.digest, agreement=agreement, disagreements=disagreements)
+
+
+def describe_classes(taxonomy: Taxonomy) -> tuple[ClassDescription, ...]:
+    """Return the classes of a taxonomy as the file names them."""
+    return tuple(
+        ClassDescription(id=number, name=info.name, category=info.category, colour=info.colour)
+        for number, info in enumerate(taxonomy.classes)
+    )
 
 
 def build_model(segmenter: Segmenter, metadata: ModelMetadata) -> onnx.ModelProto:

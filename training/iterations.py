@@ -21,7 +21,7 @@ from serving.errors import InputError
 from serving.files import whole_file
 from training.annotations.pixels import load_pixels
 from training.configuration import load_settings
-from training.datasets import open_dataset
+from training.datasets import open_dataset, taxonomy_of
 from training.evaluation.figures import save_png
 from training.pipeline import Pipeline
 from training.run_folder import digest_of, file_digests, link_files, slug, write_json
@@ -51,6 +51,7 @@ LINES = (
     Line("one round, class balance", ("iterations.rounds=1", "training.class_balance=0.3")),
     Line("one round, ClassMix", ("iterations.rounds=1", "training.class_mix=0.5")),
     Line("one round, confidence weights", ("iterations.rounds=1", "training.confidence_weights=true")),
+    Line("one round, soft labels", ("iterations.rounds=1", "training.soft_labels=0.2")),
     Line("one round, larger crops", ("iterations.rounds=1", "training.crop={larger}", "training.batch={half}")),
     Line("one round, SGD", ("iterations.rounds=1", "training.optimizer=sgd")),
     Line("one round, a third of the updates", ("iterations.rounds=1", "training.updates={third}"), twin=True),
@@ -59,7 +60,7 @@ LINES = (
 """The rounds of our loop and the paper's, then what each option of the trainer is worth to the first round. What stands
 in braces follows from the configuration: `larger` is 1.4 times the crop's sides, `half` of the batch, the updates."""
 TRAINING_ALONE = {"training", "iterations", "seed", "twin"}
-"""What features and the first round's labels do not depend on."""
+"""What features and the first round's labels, soft ones apart, do not depend on."""
 LATER_ALONE = {"iterations", "twin"}
 """What the first round's network does not depend on."""
 
@@ -122,17 +123,20 @@ def run_iterations(
     runs: list[tuple[dict[str, Any], Path]] = []
     for line, settings in planned:
         asked = _asked(settings, line.twin, digests)
-        digest, name = digest_of(asked), f"{slug(line.name)}-{settings.seed}"
-        path, run = results / f"{name}.json", out / "runs" / f"{name}-{digest}"
-        kept = json.loads(path.read_text()) if path.exists() else {}
-        if kept.get("digest") != digest:
+        name = f"{slug(line.name)}-{settings.seed}"
+        path = results / f"{name}.json"
+        kept = json.loads(path.read_text()) if path.exists() else None
+        if kept and known_before(asked, kept["asked"], _changed(settings, asked)) != kept["asked"]:
+            kept = None
+        run = out / "runs" / f"{name}-{kept['digest'] if kept else digest_of(asked)}"
+        if kept is None:
             _take_over(runs, asked, run)
             report = Pipeline(settings, run, resume=True, warn=warn, twin=line.twin).run()
-            kept = {"digest": digest, "name": line.name, "asked": asked}
+            kept = {"digest": digest_of(asked), "name": line.name, "asked": asked}
             kept |= {key: report[key] for key in ("pseudo_miou", "miou_class", "miou_category", "twin_miou_class")}
             write_json(path, kept)
         runs.append((asked, run))
-        known.append(kept)
+        known.append(kept | {"asked": asked})
         rows = _rows(known)
         with whole_file(out / "iterations.md") as temporary:
             temporary.write_text(markdown(rows), "utf-8")
@@ -197,8 +201,7 @@ def _settings(config: str, overrides: Sequence[str], base: Settings, line: Line,
 
 def _asked(settings: Settings, twin: bool, digests: dict[str, str]) -> dict[str, Any]:
     """Return what a run's figures depend on: settings and the content of files, without the machine's paths."""
-    dataset = open_dataset(settings.dataset, settings.dataset.train)
-    pixels = load_pixels(settings.pixels, dataset.taxonomy, settings.dataset.name)
+    pixels = load_pixels(settings.pixels, taxonomy_of(settings.dataset), settings.dataset.name)
     free = {"tracking", "workers", "pixels", "name", "prediction"}
     asked = settings.model_dump(mode="json", exclude=free)
     asked["dataset"].pop("root")
@@ -208,6 +211,32 @@ def _asked(settings: Settings, twin: bool, digests: dict[str, str]) -> dict[str,
         section, key = setting.split(".")
         asked[section].pop(key)
     return asked | {"files": files, "frames": digests, "pixels": pixels.digest(), "twin": twin}
+
+
+def _changed(settings: Settings, asked: dict[str, Any]) -> dict[str, Any]:
+    """Return the part of what is asked that is not a setting at its default."""
+    others = {key: value for key, value in asked.items() if key not in Settings.model_fields}
+    return settings.model_dump(mode="json", exclude_defaults=True) | others
+
+
+def known_before(asked: dict[str, Any], kept: dict[str, Any], changed: dict[str, Any]) -> dict[str, Any]:
+    """Return what is asked without what a kept run did not know of and that is at its default.
+
+    A setting that is added has a default that means "as before", so that what was kept before it stays valid. A default
+    that is altered is another matter: what is kept holds the value of every setting that there was.
+
+    Parameters
+    ----------
+    asked, kept
+        What is asked of a run now, and what was asked of a kept one.
+    changed
+        The part of `asked` that is not at its default.
+    """
+    return {
+        key: known_before(value, kept[key], changed.get(key, {})) if isinstance(value, dict) and key in kept else value
+        for key, value in asked.items()
+        if key in kept or key in changed
+    }
 
 
 def _rows(known: Sequence[dict[str, Any]]) -> list[IterationRow]:
@@ -238,15 +267,19 @@ def _rows(known: Sequence[dict[str, Any]]) -> list[IterationRow]:
 
 def _take_over(runs: Sequence[tuple[dict[str, Any], Path]], asked: dict[str, Any], run: Path) -> None:
     """Give a run the stages that earlier ones have completed and that are the same in it."""
-    for free, stages in (
-        (TRAINING_ALONE, ("features", "bounds", "round_0/pseudo_labels")),
-        (LATER_ALONE, ("round_0/network", "round_0/evaluation")),
-    ):
-        for stage in stages:
-            alike = (other for made, other in runs if _without(made, free) == _without(asked, free))
-            source = next((other / stage for other in alike if (other / stage / "done.json").exists()), None)
-            if source is not None:
-                link_files(source, run / stage)
+    for stage in ("features", "bounds", "round_0/pseudo_labels", "round_0/network", "round_0/evaluation"):
+        alike = (other for made, other in runs if _decides(made, stage) == _decides(asked, stage))
+        source = next((other / stage for other in alike if (other / stage / "done.json").exists()), None)
+        if source is not None:
+            link_files(source, run / stage)
+
+
+def _decides(asked: dict[str, Any], stage: str) -> dict[str, Any]:
+    """Return the part of what is asked of a run on which a stage depends."""
+    if stage in ("round_0/network", "round_0/evaluation"):
+        return _without(asked, LATER_ALONE)
+    soft = {"soft_labels": asked["training"]["soft_labels"]} if stage == "round_0/pseudo_labels" else {}
+    return _without(asked, TRAINING_ALONE) | soft
 
 
 def _without(asked: dict[str, Any], keys: set[str]) -> dict[str, Any]:

@@ -20,27 +20,27 @@ from tqdm import tqdm
 from serving.errors import InputError
 from serving.files import whole_file
 from serving.frames import encode_png, resize_frame
-from serving.metadata import ClassDescription, DatasetDescription, ModelMetadata
+from serving.metadata import DatasetDescription, ModelMetadata
 from training.annotations.pixels import check_pixels, load_pixels
 from training.datasets import evenly_spaced, open_dataset
+from training.evaluation.bounds import measure_bounds
 from training.evaluation.confusion import write_confusion
 from training.evaluation.evaluation import Evaluation
 from training.evaluation.figures import panel, save_png
-from training.evaluation.metrics import ConfusionMatrix, band_prior_labels, region_oracle
+from training.evaluation.metrics import ConfusionMatrix
 from training.evaluation.score_histograms import score_histograms
-from training.export import export_onnx
+from training.export import describe_classes, export_onnx
 from training.features.cam import load_classifier
 from training.features.embedding import EmbeddedRegions, LayerPasses
 from training.features.extraction import extract_features
 from training.features.regions import RegionFeatures
 from training.features.saliency.views import open_saliency
-from training.features.superpixels import superpixels
 from training.pseudo_labels.propagation import Propagation
 from training.pseudo_labels.rounds import FrameLabels, labels_by_prediction, labels_by_scores, scores_with_prediction
 from training.pseudo_labels.scoring import score_frames
 from training.run_folder import Result, RunFolder, write_json
 from training.segmentation import distributed
-from training.segmentation.batches import Sample
+from training.segmentation.batches import Sample, SoftLabels
 from training.segmentation.checkpoints import save_network
 from training.segmentation.networks import DeepLab, build_network
 from training.segmentation.networks.cost import network_cost
@@ -106,7 +106,8 @@ class Pipeline:
         assisting = distributed.number() > 0
         if assisting:
             distributed.wait()  # until the first process has claimed the folder and opened its database
-        self.folder = RunFolder(out, settings, self.pixels, self.train_set.digest, resume=resume or assisting)
+        splits = (self.train_set, self.evaluation_set)
+        self.folder = RunFolder(out, settings, self.pixels, splits, resume=resume or assisting)
         self.tracker = Tracker(self.folder.state.tracking_uri, settings.tracking.experiment)
         if not assisting:
             distributed.wait()
@@ -123,10 +124,10 @@ class Pipeline:
             write_json(self.out / "mlflow.json", {"run_id": run_id, "uri": self.folder.state.tracking_uri})
             self._describe()
             self._stage("features", self._extract)
-            bounds = self._stage("bounds", self._bounds)
+            bounds = self._stage("bounds", self._bounds, step=0)
             pseudo, rounds = [], []
             for number in range(self.settings.iterations.rounds):
-                pseudo.append(self._stage(f"round_{number}/pseudo_labels", partial(self._label, number)))
+                pseudo.append(self._stage(f"round_{number}/pseudo_labels", partial(self._label, number), step=number))
                 rounds.append(self._trained(f"round_{number}", number))
             bound = self._trained(TWIN, 0) if self.twin else self.folder.result(f"{TWIN}/evaluation") or {}
             export = self._stage("model_store", self._export)
@@ -167,7 +168,7 @@ class Pipeline:
         self._stage(f"{training}/network", partial(self._train, training))
         self._checkpoint(training).unlink(missing_ok=True)
         distributed.wait()
-        return self._stage(f"{training}/evaluation", partial(self._evaluate, training, step))
+        return self._stage(f"{training}/evaluation", partial(self._evaluate, training, step), step=step, drawn=True)
 
     def features(self, frame_id: str) -> RegionFeatures:
         """Return a training frame's features, which the first stage has written (`similarity` only)."""
@@ -213,10 +214,7 @@ class Pipeline:
             raise InputError(f"{self.out}: round {number} is not complete; go on with `onepixel train --resume`")
         size = self.settings.network.input_size
         metadata = ModelMetadata(
-            classes=tuple(
-                ClassDescription(id=i, name=info.name, category=info.category, colour=info.colour)
-                for i, info in enumerate(self.taxonomy.classes)
-            ),
+            classes=describe_classes(self.taxonomy),
             input_size=size,
             mlflow_run_id=json.loads((self.out / "mlflow.json").read_text())["run_id"],
             dataset=DatasetDescription(name=self.settings.dataset.name, digest=self.folder.state.dataset_digest),
@@ -241,37 +239,29 @@ class Pipeline:
         return {"frames": len(frame_ids)}
 
     def _bounds(self, _folder: Path) -> Result:
-        """Measure the floor, the bands alone, and the ceiling, an oracle that labels each superpixel as a whole."""
         if not self.evaluation_set.has_labels:
             return {"floor_miou": None, "ceiling_miou": None}
-        floor, ceiling = ConfusionMatrix(self.taxonomy), ConfusionMatrix(self.taxonomy)
-        for frame_id in tqdm(self.evaluation_set.frame_ids, desc="floor and ceiling", unit="frame", disable=None):
-            truth = self.evaluation_set.labels(frame_id)
-            floor.update(truth, band_prior_labels(self.taxonomy, truth.shape))
-            regions = superpixels(self.evaluation_set.frame(frame_id), self.settings.superpixels)
-            ceiling.update(truth, region_oracle(regions, truth))
-        return self._log({"floor_miou": floor.miou_class(), "ceiling_miou": ceiling.miou_class()}, 0)
+        return measure_bounds(self.evaluation_set, self.settings.superpixels)
 
     def _label(self, number: int, folder: Path) -> Result:
         confusion = ConfusionMatrix(self.taxonomy)
-        for frame_id, region_labels, confidence in tqdm(
-            self._labels(number, folder),
-            total=len(self.frame_ids),
-            desc=f"round {number}: pseudo labels",
-            unit="frame",
-            disable=None,
-        ):
-            regions = RegionFeatures.load_labels(self.folder.features(frame_id))
-            labels = region_labels[regions]
+        description = f"round {number}: pseudo labels"
+        made = self._labels(number, folder)
+        for one in tqdm(made, total=len(self.frame_ids), desc=description, unit="frame", disable=None):
+            frame_id, regions = one.frame_id, self._regions(one.frame_id)
+            labels = one.labels[regions]
+            if one.distributions is not None:
+                with whole_file(self.folder.soft_labels(number, frame_id)) as temporary:
+                    np.save(temporary, one.distributions.astype(np.float16))
             for path, mask in (
-                (self.folder.confidence(number, frame_id), np.round(255 * confidence).astype(np.uint8)[regions]),
+                (self.folder.confidence(number, frame_id), np.round(255 * one.confidence).astype(np.uint8)[regions]),
                 (self.folder.pseudo_labels(number, frame_id), labels),
             ):
                 with whole_file(path) as temporary:
                     temporary.write_bytes(encode_png(mask))
             if self.train_set.has_labels:
                 confusion.update(self.train_set.labels(frame_id), labels)
-        return self._log(confusion.pseudo_label_metrics() if self.train_set.has_labels else {}, number)
+        return confusion.pseudo_label_metrics() if self.train_set.has_labels else {}
 
     def _labels(self, number: int, folder: Path) -> Iterator[FrameLabels]:
         """Decide a round's labels: from the pixels, or from what the network of the round before makes of them."""
@@ -293,13 +283,19 @@ class Pipeline:
         picture = score_histograms(scoring)
         save_png(picture, folder.parent / "score_histograms.png")
         self.tracker.figure(picture, "score_histograms")
-        return labels_by_scores(scoring, self.frame_ids)
+        return labels_by_scores(scoring, self.frame_ids, self.settings.training.soft_labels)
 
     def _sample(self, number: int, frame_id: str) -> Sample:
-        confidence = None
+        confidence, soft = None, None
         if self.settings.training.confidence_weights:
             confidence = np.asarray(Image.open(self.folder.confidence(number, frame_id)))
-        return Sample(self.train_set.frame(frame_id), self.pseudo_labels(number, frame_id), confidence)
+        if self.settings.training.soft_labels:
+            distributions = np.load(self.folder.soft_labels(number, frame_id)).astype(np.float32)
+            soft = SoftLabels(self._regions(frame_id), distributions)
+        return Sample(self.train_set.frame(frame_id), self.pseudo_labels(number, frame_id), confidence, soft)
+
+    def _regions(self, frame_id: str) -> NDArray[np.int32]:
+        return RegionFeatures.load_labels(self.folder.features(frame_id))
 
     def _truth(self, frame_id: str) -> Sample:
         return Sample(self.train_set.frame(frame_id), self.train_set.labels(frame_id))
@@ -318,19 +314,20 @@ class Pipeline:
         """Train on a round's pseudo labels, from the round before where that is asked, or the twin on the truth."""
         settings, iterations = self.settings.training, self.settings.iterations
         if training == TWIN:
-            number, before, load = 0, None, self._truth
+            number, before, load, labels = 0, None, self._truth, self.train_set.labels
             rounds = iterations.rounds if iterations.warm_start else 1
             settings = settings.model_copy(update={"updates": rounds * settings.updates})
         else:
             number = int(training.removeprefix("round_"))
             before = f"round_{number - 1}" if number and iterations.warm_start else None
-            load = partial(self._sample, number)
+            load, labels = partial(self._sample, number), partial(self.pseudo_labels, number)
         network = self.network(before)
         losses = train(
             network,
             load,
             self.frame_ids,
             settings,
+            labels=labels,
             seed=self.settings.seed,
             round_number=number,
             checkpoint=self._checkpoint(training),
@@ -347,7 +344,7 @@ class Pipeline:
             ):
                 prediction = predict(network, self.evaluation_set.frame(frame_id), size)
                 evaluation.update(self.evaluation_set.labels(frame_id), *prediction)
-            self.tracker.figure(write_confusion(evaluation.confusion, folder), "confusion")
+            write_confusion(evaluation.confusion, folder)
         for frame_id in evenly_spaced(self.frame_ids, FIGURES):
             frame = self.train_set.frame(frame_id)
             masks = {"prediction": predict(network, frame, size).class_ids}
@@ -355,10 +352,8 @@ class Pipeline:
                 masks = {"pseudo label": self.pseudo_labels(step, frame_id)} | masks
             if self.train_set.has_labels:
                 masks["truth"] = self.train_set.labels(frame_id)
-            picture = panel(frame, masks, self.taxonomy, frame_id)
-            save_png(picture, folder / f"{frame_id}.png")
-            self.tracker.figure(picture, frame_id)
-        return self._log(evaluation.network_metrics(TWIN if training == TWIN else "val"), step)
+            save_png(panel(frame, masks, self.taxonomy, frame_id), folder / f"{frame_id}.png")
+        return evaluation.network_metrics(TWIN if training == TWIN else "val")
 
     def _export(self, folder: Path) -> Result:
         result = self.export(folder / self.settings.name / "1" / "model.onnx")
@@ -369,19 +364,26 @@ class Pipeline:
 
     # What holds the stages together.
 
-    def _stage(self, name: str, work: Callable[[Path], Result]) -> Result:
-        result = self.folder.result(name)
-        if result is None:
-            path = self.out / name
-            path.mkdir(parents=True, exist_ok=True)
-            with self.tracker.stage(name):
-                result = work(path)
+    def _stage(
+        self, name: str, work: Callable[[Path], Result], *, step: int | None = None, drawn: bool = False
+    ) -> Result:
+        """Run a stage that is not complete, and track it; one that was linked from another run is tracked alone.
+
+        Where `step` is given the result is metrics of that step; where `drawn` is, pictures lie in the folder.
+        """
+        done, path = self.folder.result(name), self.out / name
+        if done is not None and self.tracker.has_stage(name):
+            return done
+        path.mkdir(parents=True, exist_ok=True)
+        with self.tracker.stage(name):
+            result = work(path) if done is None else done
+            if step is not None:
+                self.tracker.metrics({key: value for key, value in result.items() if value is not None}, step)
+            for picture in sorted(path.glob("*.png")) if drawn else ():
+                self.tracker.figure(np.asarray(Image.open(picture)), picture.stem)
+        if done is None:
             self.folder.complete(name, result)
         return result
-
-    def _log(self, metrics: dict[str, float], step: int) -> dict[str, float]:
-        self.tracker.metrics(metrics, step)
-        return metrics
 
     def _describe(self) -> None:
         self.tracker.describe(

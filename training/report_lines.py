@@ -38,5 +38,6 @@ def demo_lines(report: dict[str, Any]) -> list[str]:
     return [
         f"served    {report['frames_served']} frames; {100 * report['mask_agreement']:.2f} % of the pixels are as the "
         f"model answers directly; see {report['pictures']}",
+        f"annotated frame with its pixels, pseudo label, prediction and truth in {report['out']}/annotated",
         f"seconds   {report['seconds']:.0f}",
     ]

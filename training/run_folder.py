@@ -5,6 +5,7 @@ state.json                   written last when a pipeline starts: a folder witho
 features/ID.npz              the training frames' RegionFeatures, or EmbeddedRegions with their basis.safetensors
 round_0/pseudo_labels/graph.npz   the solved graph (`propagation` only)
 round_N/pseudo_labels/ID.png, round_N/pseudo_labels/confidence/ID.png, round_N/network/, round_N/evaluation/
+round_N/pseudo_labels/soft/ID.npy   class distributions of the superpixels, float16 [K, C] (`training.soft_labels` only)
 twin/network/, twin/evaluation/   the same network trained on the true labels
 model_store/NAME/1/model.onnx
 <stage>/done.json            the stage is complete; holds its result
@@ -14,7 +15,6 @@ import hashlib
 import json
 import re
 import uuid
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,7 @@ from serving.errors import InputError
 from serving.files import whole_file
 from training.annotations.pixels import PixelFile
 from training.configuration import read_settings
+from training.datasets.base import Dataset
 from training.settings import Settings
 from training.tracking import tracking_uri
 
@@ -48,6 +49,9 @@ class State(BaseModel):
     """sha256 of the manifest of training frames."""
     files: dict[str, str]
     """sha256 of the files that settings name, by setting."""
+    others: dict[str, str] = {}
+    """sha256 of what else must stay: evaluation frames, and the true labels of both splits, by what it is. Empty in a
+    folder from before these were kept."""
 
 
 class RunFolder:
@@ -57,9 +61,9 @@ class RunFolder:
     ----------
     path
         The folder; made where it is missing.
-    settings, pixels, dataset_digest
-        What the pipeline runs on; the digest is asked for last, since it reads every frame. They must be those that
-        the folder was claimed with.
+    settings, pixels, splits
+        What the pipeline runs on, of the splits those to train and to evaluate on. They must be those that the folder
+        was claimed with; frames and labels are looked at last, since all of them are read.
     resume
         Go on with what is there; else there must be nothing.
 
@@ -70,17 +74,30 @@ class RunFolder:
     """
 
     def __init__(
-        self, path: Path, settings: Settings, pixels: PixelFile, dataset_digest: Callable[[], str], *, resume: bool
+        self,
+        path: Path,
+        settings: Settings,
+        pixels: PixelFile,
+        splits: tuple[Dataset, Dataset],
+        *,
+        resume: bool,
     ) -> None:
         self.path = path
+        train, evaluation = splits
+        others = {
+            "the true labels of the training frames": train.labels_digest,
+            "the evaluation frames": evaluation.digest,
+            "the true labels of the evaluation frames": evaluation.labels_digest,
+        }
         if not (path / "state.json").exists():
             write_yaml(path / "settings.yaml", settings.model_dump(mode="json"))
             write_yaml(path / "pixels.yaml", pixels.model_dump())
             self.state = State(
                 key=uuid.uuid4().hex,
                 tracking_uri=tracking_uri(settings.tracking, path),
-                dataset_digest=dataset_digest(),
+                dataset_digest=train.digest(),
                 files=file_digests(settings),
+                others={what: digest() for what, digest in others.items()},
             )
             write_json(path / "state.json", self.state.model_dump())
             return
@@ -96,8 +113,11 @@ class RunFolder:
         for setting, digest in file_digests(settings).items():
             if digest != self.state.files[setting]:
                 raise InputError(f"--resume: the file of {setting} is not that which {path} was started with")
-        if dataset_digest() != self.state.dataset_digest:
+        if train.digest() != self.state.dataset_digest:
             raise InputError(f"--resume: the training frames are not those that {path} was started with")
+        for what, digest in self.state.others.items():
+            if others[what]() != digest:
+                raise InputError(f"--resume: {what} are not those that {path} was started with")
 
     def result(self, stage: str) -> Result | None:
         """Return a stage's result, or None where it is not complete."""
@@ -124,6 +144,10 @@ class RunFolder:
     def confidence(self, number: int, frame_id: str) -> Path:
         """Where it lies what a training frame's pseudo labels of a round are sure of."""
         return self.path / f"round_{number}" / "pseudo_labels" / "confidence" / f"{frame_id}.png"
+
+    def soft_labels(self, number: int, frame_id: str) -> Path:
+        """Where the class distributions of a training frame's superpixels of a round lie."""
+        return self.path / f"round_{number}" / "pseudo_labels" / "soft" / f"{frame_id}.npy"
 
     def network(self, training: str) -> Path:
         """Where the weights that a training, `round_<N>` or `twin`, ended with lie."""

@@ -309,6 +309,9 @@ class TrainerSettings(_Frozen):
     """Share of crops onto which half of the classes of another crop are pasted (ClassMix, Olsson et al., WACV 2021)."""
     confidence_weights: bool = False
     """Whether a pixel weighs what its pseudo label is sure of, in [0, 1]."""
+    soft_labels: Annotated[float, Field(ge=0)] = 0.0
+    """Temperature of the softmax that makes a superpixel's scores the class distribution on which its pixels are
+    trained; 0 trains on the likeliest class alone (`propagation` only)."""
     average: Annotated[float, Field(ge=0, lt=1)] = 0.0
     """Decay of the exponential moving average of the weights that comes out; 0 takes the last weights."""
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
@@ -365,7 +368,7 @@ class Settings(_Frozen):
     seed: Seed = 0
     """Seed of every random choice in training; generated frames have their own, `dataset.seed`."""
     workers: Annotated[int, Field(ge=1)] | None = None
-    """Processes for the per-frame stages; None takes one per core."""
+    """Processes for the per-frame stages; None takes one per core, 1 starts none."""
     pixels: str
     """The annotated pixels: a shipped file's name, or the path of a YAML file."""
     dataset: DatasetSettings
@@ -388,5 +391,10 @@ class Settings(_Frozen):
             raise ValueError(
                 "iterations.loop 'best' needs a graph's scores, pseudo_labels.method is "
                 f"'{self.pseudo_labels.method}'; give iterations.loop=paper"
+            )
+        if self.training.soft_labels and self.pseudo_labels.method != "propagation":
+            raise ValueError(
+                "training.soft_labels needs scores that compare all classes, pseudo_labels.method is "
+                f"'{self.pseudo_labels.method}', which asks objects before scenes; give training.soft_labels=0"
             )
         return self

@@ -67,17 +67,21 @@ class Tracker:
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
         """Open the nested run of a stage; one that an interrupted pipeline left, with its model, is deleted first."""
-        parent = _active_run().info.run_id
-        earlier: list[Run] = mlflow.search_runs(
-            filter_string=f"tags.`{STAGE_TAG}` = \"{name}\" AND tags.mlflow.parentRunId = '{parent}'",
-            output_format="list",
-        )
-        for run in earlier:
+        for run in self._runs_of(name):
             for model in run.outputs.model_outputs if run.outputs else []:
                 self._client.delete_logged_model(model.model_id)
             self._client.delete_run(run.info.run_id)
         with mlflow.start_run(run_name=name, nested=True, tags={STAGE_TAG: name}):
             yield
+
+    def has_stage(self, name: str) -> bool:
+        """Whether the open pipeline has a run of a stage."""
+        return bool(self._runs_of(name))
+
+    def _runs_of(self, stage: str) -> list[Run]:
+        query = f"tags.`{STAGE_TAG}` = \"{stage}\" AND tags.mlflow.parentRunId = '{_active_run().info.run_id}'"
+        found: list[Run] = mlflow.search_runs(filter_string=query, output_format="list")
+        return found
 
     def describe(self, parameters: Mapping[str, Any], tags: Mapping[str, str], files: list[Path]) -> None:
         """Log parameters (nested keys joined by dots), tags and files on the open run."""

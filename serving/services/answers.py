@@ -6,9 +6,9 @@ thread, measured stage by stage.
 
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future
+from concurrent.futures import CancelledError, Future
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 
 import grpc
@@ -16,7 +16,8 @@ import numpy as np
 from onepixel.v1 import segmentation_pb2 as pb
 
 from serving import wire
-from serving.batching import Expired, Inference, InferenceQueue
+from serving.batching import Inference, InferenceQueue
+from serving.errors import Expired
 from serving.frames import Pixels, resize_frame, resize_mask
 from serving.metrics import Metrics, Outcome
 from serving.model import Model
@@ -50,6 +51,8 @@ class Counted:
 
     model: Model | None = None
     """What it is for, once that is known."""
+    frame: pb.Frame = field(default_factory=pb.Frame)
+    """What it is, once that is read."""
 
 
 class Answerer:
@@ -93,7 +96,7 @@ class Answerer:
         return Caller(context, self._clients.of(context))
 
     @contextmanager
-    def counted(self, caller: Caller, camera_id: str = "", sequence: int = 0) -> Iterator["Counted"]:
+    def counted(self, caller: Caller) -> Iterator["Counted"]:
         """Count a frame that a call holds: its arrival, and what became of it by how the context ends."""
         self.metrics.received()
         counted = Counted()
@@ -101,7 +104,7 @@ class Answerer:
             yield counted
         except Exception as error:
             self.metrics.ended(outcome_of(error), counted.model)
-            self.refused(caller, camera_id, sequence, error)
+            self.refused(caller, counted.frame.camera_id, counted.frame.sequence, error)
             raise
         self.metrics.ended(Outcome.MASK, counted.model)
 
@@ -118,6 +121,7 @@ class Answerer:
         caller: Caller,
         deadline: float | None,
         *,
+        patient: bool = False,
         at_once: bool = False,
     ) -> Started:
         """Decode a frame and queue it; the caller has a place.
@@ -132,6 +136,8 @@ class Answerer:
             Whose it is.
         deadline
             By `time.monotonic`; checked before decoding, and again at the frame's turn.
+        patient
+            Whether the frame may wait longer than `queue.max_wait`.
         at_once
             Whether the caller has nothing else to do until the engine has answered.
 
@@ -141,6 +147,8 @@ class Answerer:
             If the deadline has passed.
         InputError
             If the image cannot be decoded.
+        CancelledError
+            If the caller has left meanwhile.
         """
         if deadline is not None and time.monotonic() >= deadline:
             raise Expired("the frame expired before its turn")
@@ -149,8 +157,17 @@ class Answerer:
         resized = resize_frame(pixels, *model.input_size)
         decode_ns = time.monotonic_ns() - began
         self.metrics.stage("decode", decode_ns)
-        cost = decode_ns * 1e-9
-        future = self.queue.submit(model, resized, client=caller.client, deadline=deadline, cost=cost, at_once=at_once)
+        if not caller.is_there():
+            raise CancelledError
+        future = self.queue.submit(
+            model,
+            resized,
+            client=caller.client,
+            deadline=deadline,
+            patient=patient,
+            cost=decode_ns * 1e-9,
+            at_once=at_once,
+        )
         future.add_done_callback(partial(self._count, model))
         height, width = pixels.shape[:2]
         return Started(model, caller, future, height, width, decode_ns)

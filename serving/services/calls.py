@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 import grpc
 
-from serving.batching import Closed, QueueFull
+from serving.errors import Closed, QueueFull
 
 MAX_HELD_SECONDS = 1.0
 """How long a refusal is held at most."""
@@ -25,13 +25,18 @@ class Calls:
         What they are, for the refusal: "all 16 idle calls are taken".
     limit
         How many at the same time; None means no limit of its own.
+    per_client
+        How many of one client; None means no limit.
     max_clients
         How many clients may have one at the same time; None means no limit.
     """
 
-    def __init__(self, what: str, limit: int | None = None, max_clients: int | None = None) -> None:
+    def __init__(
+        self, what: str, limit: int | None = None, per_client: int | None = None, max_clients: int | None = None
+    ) -> None:
         self._what = what
         self._limit = limit
+        self._per_client = per_client
         self._max_clients = max_clients
         self._clients: Counter[str] = Counter()
         self._changed = threading.Condition()
@@ -83,6 +88,8 @@ class Calls:
             if client:
                 if self._max_clients and client not in self._clients and len(self._clients) >= self._max_clients:
                     raise QueueFull(f"{self._max_clients} clients have calls under way; retry later")
+                if self._per_client is not None and self._clients[client] >= self._per_client:
+                    raise QueueFull(f"all {self._per_client} {self._what} of one client are taken; end one")
                 self._clients[client] += 1
             self._ends[key] = end
         if not context.add_callback(leave):

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from serving.batching import Closed
+from serving.errors import Closed
 from serving.services.calls import Calls
 from serving.services.statuses import streams_errors
 
@@ -45,7 +45,7 @@ class Health(health_pb2_grpc.HealthServicer):
         status = self._status(request.service)
         if status == health_pb2.HealthCheckResponse.SERVICE_UNKNOWN:
             served = ", ".join(f"'{service}'" for service in sorted(self._services - {""}))
-            context.abort(grpc.StatusCode.NOT_FOUND, f"service '{request.service}' is not served; {served} are")
+            context.abort(grpc.StatusCode.NOT_FOUND, f"service '{request.service[:80]}' is not served; {served} are")
         return health_pb2.HealthCheckResponse(status=status)
 
     @streams_errors
@@ -59,7 +59,7 @@ class Health(health_pb2_grpc.HealthServicer):
             ended.set()
             self._wake()
 
-        self._idle.enter(context, end)
+        self._idle.enter(context, end, context.peer())
         context.add_callback(self._wake)
         sent: int | None = None
         while True:

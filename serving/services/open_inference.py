@@ -79,17 +79,16 @@ class OpenInference(pb_grpc.GRPCInferenceServiceServicer):
         """Segment frames, all or none; a request that cannot be read counts as one frame."""
         answerer, deadline = self._answerer, time.monotonic() + context.time_remaining()
         caller = answerer.caller(context)
-        self._accepted.enter(context, lambda: None, caller.client)
         with ExitStack() as held:
             first = held.enter_context(answerer.counted(caller))
+            self._accepted.enter(context, lambda: None, caller.client)
             model = first.model = self._repository.find(request.model_name, request.model_version)
             outputs = tensors.requested_outputs(request)
             limits = self._limits
             frames = tensors.request_frames(request, max_pixels=limits.max_pixels, max_frames=limits.places)
             for _ in frames[1:]:
                 held.enter_context(answerer.counted(caller)).model = model
-            for _ in frames:
-                held.enter_context(answerer.queue.enter(caller.client, deadline=deadline))
+            held.enter_context(answerer.queue.enter(caller.client, frames=len(frames), deadline=deadline))
             started = []
             for frame in frames:
                 work = answerer.start(model, frame, caller, deadline, at_once=len(frames) == 1)

@@ -28,5 +28,5 @@ class Reflection(reflection.ReflectionServicer):
     @streams_errors
     def ServerReflectionInfo(self, request_iterator: Iterator[Any], context: grpc.ServicerContext) -> Iterator[Any]:
         """Answer each question."""
-        self._idle.enter(context, context.cancel)
+        self._idle.enter(context, context.cancel, context.peer())
         yield from super().ServerReflectionInfo(request_iterator, context)

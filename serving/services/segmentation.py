@@ -12,8 +12,7 @@ import grpc
 from onepixel.v1 import segmentation_pb2 as pb
 
 from serving import wire
-from serving.batching import Closed, Expired, QueueFull
-from serving.errors import InputError
+from serving.errors import Closed, Expired, InputError, QueueFull
 from serving.services.answers import Answerer
 from serving.services.calls import Calls
 from serving.services.statuses import answers_errors, streams_errors
@@ -47,7 +46,7 @@ class SegmentationService:
         self._lock = threading.Lock()
         self._open: Counter[str] = Counter()  # streams by client
         self._accepted = accepted
-        self._opening = Calls("streams without a config", MAX_OPENING)
+        self._opening = Calls("streams without a config", MAX_OPENING, per_client=max(1, MAX_OPENING // 4))
 
     def end_openings(self) -> None:
         """End the streams that have not sent their config, and let no more in."""
@@ -58,7 +57,9 @@ class SegmentationService:
         return grpc.method_handlers_generic_handler(
             SERVICE,
             {
-                "Segment": grpc.unary_unary_rpc_method_handler(
+                # To gRPC's clients the same as a handler of one message, but the message is read when it is asked for:
+                # a full queue refuses before that.
+                "Segment": grpc.stream_unary_rpc_method_handler(
                     self.Segment, request_deserializer=pb.SegmentRequest.FromString
                 ),
                 "StreamSegment": grpc.stream_stream_rpc_method_handler(
@@ -73,20 +74,24 @@ class SegmentationService:
         )
 
     @answers_errors
-    def Segment(self, request: pb.SegmentRequest, context: grpc.ServicerContext) -> bytes:
-        """Segment one frame; returns a serialised `SegmentResponse`."""
+    def Segment(self, requests: Iterator[pb.SegmentRequest], context: grpc.ServicerContext) -> bytes:
+        """Segment the frame of one request; returns a serialised `SegmentResponse`."""
         arrived = time.monotonic()
-        answerer, frame = self._answerer, request.frame
+        answerer = self._answerer
         caller = answerer.caller(context)
-        self._accepted.enter(context, lambda: None, caller.client)
-        with answerer.counted(caller, frame.camera_id, frame.sequence) as counted:
-            counted.model = answerer.repository.find(request.model_name, request.model_version)
-            options = wire.SegmentOptions.from_message(request.options)
+        with answerer.counted(caller) as counted:
+            self._accepted.enter(context, lambda: None, caller.client)
             deadline = arrived + context.time_remaining()
-            if options.max_age is not None:
-                deadline = min(deadline, arrived + options.max_age)
-            read = partial(wire.frame_pixels, frame, answerer.max_pixels)
             with answerer.queue.enter(caller.client, deadline=deadline):
+                request = next(requests, None)
+                if request is None:
+                    raise InputError("Segment: no request")
+                counted.frame = frame = request.frame
+                counted.model = answerer.repository.find(request.model_name, request.model_version)
+                options = wire.SegmentOptions.from_message(request.options)
+                if options.max_age is not None:
+                    deadline = min(deadline, arrived + options.max_age)
+                read = partial(wire.frame_pixels, frame, answerer.max_pixels)
                 started = answerer.start(counted.model, read, caller, deadline, at_once=True)
                 if not context.add_callback(started.future.cancel):
                     started.future.cancel()
@@ -135,7 +140,8 @@ class SegmentationService:
     ) -> pb.StreamConfig:
         # Read on a thread of its own, so that neither a silent client nor its silence during a drain holds this one.
         inbox: queue.SimpleQueue[pb.StreamSegmentRequest | Exception] = queue.SimpleQueue()
-        leave = self._opening.enter(context, lambda: inbox.put(Closed("the server is draining")))
+        client = self._answerer.caller(context).client
+        leave = self._opening.enter(context, lambda: inbox.put(Closed("the server is draining")), client)
         try:
             threading.Thread(target=_read_first, args=(requests, inbox), name="stream opener", daemon=True).start()
             first = inbox.get(timeout=CONFIG_SECONDS)

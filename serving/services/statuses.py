@@ -11,13 +11,15 @@ from google.protobuf.any_pb2 import Any as AnyMessage
 from google.rpc.error_details_pb2 import RetryInfo
 from google.rpc.status_pb2 import Status
 
-from serving.batching import Closed, Expired, QueueFull
-from serving.errors import InputError
+from serving.errors import Closed, Expired, InputError, QueueFull
 from serving.logs import request_id
 from serving.metrics import Outcome
 from serving.repository import UnknownModel
 
 logger = logging.getLogger(__name__)
+
+MAX_MESSAGE = 1000
+"""Characters of a status's message."""
 
 _STATUS: tuple[tuple[type[BaseException], grpc.StatusCode, Outcome], ...] = (
     (InputError, grpc.StatusCode.INVALID_ARGUMENT, Outcome.INVALID),
@@ -34,7 +36,8 @@ def status_of(error: Exception) -> tuple[grpc.StatusCode, str]:
     """Return the status code and message that stand for an error; what nobody foresaw is INTERNAL, and logged."""
     for kind, code, _ in _STATUS:
         if isinstance(error, kind):
-            return code, str(error.args[0]) if error.args else code.name.lower()
+            # A status travels in a header, and the client's own text may be in it.
+            return code, str(error.args[0])[:MAX_MESSAGE] if error.args else code.name.lower()
     logger.error("internal error", exc_info=error)
     return grpc.StatusCode.INTERNAL, "internal error; the server's log says more"
 
@@ -103,6 +106,10 @@ class Caller:
     def __init__(self, context: grpc.ServicerContext, client: str) -> None:
         self._context = context
         self.client = client
+
+    def is_there(self) -> bool:
+        """Tell whether somebody still waits for the call."""
+        return bool(self._context.is_active())
 
     @functools.cached_property
     def metadata(self) -> dict[str, str]:

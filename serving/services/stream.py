@@ -17,7 +17,8 @@ from google.rpc import code_pb2
 from onepixel.v1 import segmentation_pb2 as pb
 
 from serving import wire
-from serving.batching import Expired, Inference, Place
+from serving.batching import Inference
+from serving.errors import Expired, InputError
 from serving.metrics import Outcome
 from serving.model import Model
 from serving.services.answers import Answerer, Started
@@ -26,6 +27,8 @@ from serving.wire import OverflowPolicy, SegmentOptions
 
 DEPTH = 2
 """Frames of one stream past decoding: one in the engine, one ready for it."""
+MAX_CAMERA_ID = 256
+"""Characters of a camera's id; a longer one is an error. It is echoed on each outcome, of which many may wait."""
 MAX_UNSENT = 1024
 """Outcomes that wait for a client that does not read."""
 
@@ -39,12 +42,12 @@ class _Entry:
         self.held = True  # counts to max_in_flight
         self.taken = False  # counts to DEPTH
         self.started: Started | None = None
-        self.place: Place | None = None
         self.outcome = Outcome.MASK
         self.segmentation: wire.Chunks = []
-        self.response = pb.StreamSegmentResponse(camera_id=frame.camera_id, sequence=frame.sequence)
+        self.response = pb.StreamSegmentResponse(camera_id=frame.camera_id[:MAX_CAMERA_ID], sequence=frame.sequence)
         if frame.HasField("capture_time"):
-            self.response.capture_time.CopyFrom(frame.capture_time)
+            self.response.capture_time.seconds = frame.capture_time.seconds
+            self.response.capture_time.nanos = frame.capture_time.nanos
 
     def drop(self, reason: pb.DropReason, outcome: Outcome) -> None:
         self.response.dropped.reason = reason
@@ -219,20 +222,23 @@ class Stream:
         deadline = None if max_age is None else entry.arrived + max_age
         place = None
         try:
+            if len(frame.camera_id) > MAX_CAMERA_ID:
+                raise InputError(f"frame.camera_id: {len(frame.camera_id)} characters; at most {MAX_CAMERA_ID}")
             model = self._find()
             place = self._answerer.queue.enter(self._caller.client, refuse=False)
             read = partial(wire.frame_pixels, frame, self._answerer.max_pixels)
-            started = self._answerer.start(model, read, self._caller, deadline)
+            started = self._answerer.start(model, read, self._caller, deadline, patient=True)
         except Exception as error:
             self._fail(entry, error)
             if place is not None:
                 place.leave()
         else:
             with self._changed:
-                entry.started, entry.place = started, place
+                entry.started = started
                 if self._cancelled:
                     started.future.cancel()
-                    place.leave()
+            # Not when its outcome is sent: a client that does not read would keep others from the engine.
+            started.future.add_done_callback(lambda _: place.leave())
             started.future.add_done_callback(self._notify)
         entry.frame = None
 
@@ -248,8 +254,6 @@ class Stream:
 
     def _end(self, entry: _Entry) -> None:
         self._metrics.ended(entry.outcome, entry.started.model if entry.started else None)
-        if entry.place is not None:
-            entry.place.leave()
 
     def _notify(self, _: Future[Inference]) -> None:
         with self._changed:

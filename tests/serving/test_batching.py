@@ -1,12 +1,15 @@
+import gc
 import threading
 import time
+import weakref
 from collections.abc import Iterator
 from concurrent.futures import CancelledError
 
 import numpy as np
 import pytest
 
-from serving.batching import Closed, Expired, InferenceQueue, QueueFull
+from serving.batching import InferenceQueue
+from serving.errors import Closed, Expired, QueueFull
 from serving.frames import Pixels
 from serving.model import Model
 from serving.settings import QueueSettings
@@ -89,11 +92,11 @@ def test_what_would_wait_too_long_is_refused_and_told_when_to_come_again(engine:
     queue = measured(InferenceQueue(capacity=64, settings=QueueSettings(max_wait=1.0)), 0.4)
     assert queue.bound == 2
     places = [queue.enter("a") for _ in range(3)]  # the third waits 0.8 s
-    with pytest.raises(QueueFull, match=r"would wait 1\.2 s, behind 3; at most 1 s may be waited") as caught:
+    with pytest.raises(QueueFull, match=r"it would wait 1\.2 s; at most 1 s may be waited") as caught:
         queue.enter("a")
     assert caught.value.retry_after == pytest.approx(0.2)
     places.pop().leave()
-    with pytest.raises(QueueFull, match=r"would wait 0\.8 s, behind 2; the deadline is sooner"):
+    with pytest.raises(QueueFull, match=r"would wait 0\.8 s; the deadline is sooner"):
         queue.enter("a", deadline=time.monotonic() + 1.1)
     queue.enter("a", deadline=time.monotonic() + 1.3)
 
@@ -117,8 +120,8 @@ def test_who_has_many_frames_here_leaves_room_for_others(engine: GatedEngine) ->
         queue.enter("modest")
 
 
-def test_clients_take_turns(queue: InferenceQueue, engine: GatedEngine) -> None:
-    measured(queue, 0.1)
+def test_clients_take_turns(queue: InferenceQueue, engine: GatedEngine, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(queue, "_cost", lambda work: 0.1)
     queue.submit(engine, FRAME, client="greedy")
     assert engine.entered.acquire(timeout=5)
     futures = [queue.submit(engine, FRAME + number, client="greedy") for number in (1, 2, 3)]
@@ -129,8 +132,10 @@ def test_clients_take_turns(queue: InferenceQueue, engine: GatedEngine) -> None:
     assert engine.seen == [0, 11, 1, 12, 2, 3]
 
 
-def test_large_frames_wait_for_themselves(queue: InferenceQueue, engine: GatedEngine) -> None:
-    measured(queue, 0.1)
+def test_large_frames_wait_for_themselves(
+    queue: InferenceQueue, engine: GatedEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(queue, "_cost", lambda work: 0.1 + work.cost)
     queue.submit(engine, FRAME)
     assert engine.entered.acquire(timeout=5)
     futures = [queue.submit(engine, FRAME + number, client="large", cost=0.1) for number in (1, 2)]
@@ -219,3 +224,78 @@ def test_closing_answers_what_is_queued(queue: InferenceQueue, engine: GatedEngi
         queue.enter()
     with pytest.raises(Closed):
         queue.submit(engine, FRAME).result(0)
+
+
+def test_what_has_waited_too_long_is_dropped_at_its_turn(engine: GatedEngine) -> None:
+    queue = InferenceQueue(capacity=64, settings=QueueSettings(max_wait=0.1))
+    first = queue.submit(engine, FRAME)
+    assert engine.entered.acquire(timeout=5)
+    late, patient = queue.submit(engine, FRAME + 1), queue.submit(engine, FRAME + 2, patient=True)
+    time.sleep(0.15)
+    engine.gate.release(2)
+    with pytest.raises(QueueFull, match=r"it waited 0\.\d+ s; at most 0\.1 s may be waited"):
+        late.result(5)
+    assert first.result(5) and patient.result(5)
+    assert engine.seen == [0, 2]
+    queue.close()
+
+
+def test_a_cancelled_frame_leaves_at_once_and_costs_its_client_nothing(
+    queue: InferenceQueue, engine: GatedEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(queue, "_cost", lambda work: 0.1)
+    queue.submit(engine, FRAME, client="a")
+    assert engine.entered.acquire(timeout=5)
+    for _ in range(20):
+        assert queue.submit(engine, FRAME + 9, client="b").cancel()
+    assert queue.depth == 0
+    futures = [queue.submit(engine, FRAME + number, client=client) for number, client in ((1, "a"), (2, "b"))]
+    engine.gate.release(3)
+    for future in futures:
+        future.result(5)
+    assert engine.seen == [0, 2, 1]
+
+
+def test_an_expectation_is_not_doubted_for_frames_that_had_expired(queue: InferenceQueue, engine: GatedEngine) -> None:
+    queue._costs[engine] = 0.1
+    for _ in range(5):
+        assert isinstance(queue.submit(engine, FRAME, deadline=time.monotonic() - 1).exception(5), Expired)
+    assert queue._costs[engine] == 0.1
+
+
+def test_a_batch_that_is_waited_for_heeds_deadlines_and_cancelling(engine: GatedEngine) -> None:
+    queue = InferenceQueue(capacity=64, settings=QueueSettings(max_batch=4, batch_delay=30))
+    engine.gate.release(2)
+    assert queue.submit(engine, FRAME).cancel() and queue.depth == 0
+    assert queue.submit(engine, FRAME + 1, deadline=time.monotonic() + 0.2).exception(5) is not None
+    assert engine.seen == []
+    futures = [queue.submit(engine, FRAME + number) for number in range(4)]
+    assert [future.result(5).batch for future in futures] == [4] * 4
+    queue.close()
+
+
+def test_a_frame_that_is_asked_for_at_once_needs_no_thread(queue: InferenceQueue, engine: GatedEngine) -> None:
+    engine.gate.release(1)
+    assert queue.submit(engine, FRAME, at_once=True).done()
+
+
+def test_an_engine_that_hangs_does_not_hold_the_end(queue: InferenceQueue, engine: GatedEngine) -> None:
+    queue.submit(engine, FRAME)
+    assert engine.entered.acquire(timeout=5)
+    assert not queue.close(0.05)
+    engine.gate.release(1)
+    assert queue.close(5)
+
+
+def test_an_engine_that_is_asked_no_more_is_let_go(queue: InferenceQueue, model: Model) -> None:
+    engine = GatedEngine(model)
+    engine.gate.release(9)
+    queue.submit(engine, FRAME).result(5)
+    queue.submit(engine, FRAME, deadline=time.monotonic() - 1).exception(5)
+    queue.submit(engine, FRAME).result(5)
+    gone = weakref.ref(engine)
+    del engine
+    deadline = time.monotonic() + 5
+    while gone() is not None:
+        gc.collect()
+        assert time.monotonic() < deadline

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 
 import grpc
+import numpy as np
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
@@ -220,13 +221,13 @@ def test_a_vanished_cameras_stream_comes_back(start: Start, frame: Pixels, monke
 
 
 def test_idle_calls_are_bounded_and_starve_nobody(start: Start, frame: Pixels, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(server_module, "MAX_IDLE_CALLS", 2)
+    monkeypatch.setattr(server_module, "MAX_IDLE_CALLS", 8)
     monkeypatch.setattr(server_module, "SPARE_THREADS", 1)
     _, channel = start(places=1, max_streams=0)
     asking = Silence(LIST)
     watching, reflecting = watch(channel), reflect(channel, asking)
     assert next(watching).status == 1 and next(reflecting).HasField("list_services_response")
-    refusal = ("RESOURCE_EXHAUSTED", "all 2 idle calls are taken; retry later")
+    refusal = ("RESOURCE_EXHAUSTED", "all 2 idle calls of one client are taken; end one")
     assert status(lambda: next(watch(channel))) == refusal
     assert status(lambda: next(reflect(channel, Silence()))) == refusal
     assert health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest()).status == 1
@@ -270,7 +271,7 @@ def test_what_breaks_the_reader_ends_the_stream(start: Start, frame: Pixels, mon
 def test_the_log_names_the_camera_of_a_refused_frame(start: Start, caplog: pytest.LogCaptureFixture) -> None:
     _, channel = start()
     stub = pb_grpc.SegmentationServiceStub(channel)
-    bad = request(b"hello", camera_id="left\n" + "x" * 1000, sequence=7)
+    bad = request(b"hello", camera_id="left\n" + "x" * 200, sequence=7)
     with caplog.at_level(logging.INFO, logger="serving"):
         named = (("x-request-id", "drive 3"),)
         assert status(lambda: stub.Segment(bad, metadata=named))[0] == "INVALID_ARGUMENT"
@@ -279,3 +280,41 @@ def test_the_log_names_the_camera_of_a_refused_frame(start: Start, caplog: pytes
     assert called == streamed and len(called) < 400 and "\n" not in called
     assert called.startswith("refused: request 'drive 3', camera 'left\\nxxx") and ", frame 7: InputError: " in called
     assert "text, beginning" in called
+
+
+def test_streams_that_are_not_read_keep_nobody_from_the_engine(start: Start, model: Model, frame: Pixels) -> None:
+    server, channel = start()
+    server._queue._interval = 1.0  # so that two frames here would be too many
+    stub = pb_grpc.SegmentationServiceStub(channel)
+    large = np.zeros((1000, 1000, 3), np.uint8)
+    silences = [Silence(*messages(*[large] * 4)) for _ in range(3)]
+    streams = [stub.StreamSegment(iter(silence)) for silence in silences]
+    wait_until(lambda: server.metrics.streams._value.get() == 3)
+    wait_until(lambda: not server._queue._held and not server._queue.depth)
+    server._queue._interval = 1.0
+    assert stub.Segment(request(frame)).segmentation.mask.width == 64
+    for stream, silence in zip(streams, silences, strict=True):
+        silence.end.set()
+        stream.cancel()
+
+
+def test_a_long_name_is_cut_in_the_status(start: Start, frame: Pixels) -> None:
+    _, channel = start()
+    stub = pb_grpc.SegmentationServiceStub(channel)
+    named = pb.SegmentRequest(frame=wire.frame_message(frame), model_name="m" * 20_000)
+    code, details = status(lambda: stub.Segment(named))
+    assert code == "NOT_FOUND" and len(details) == 1000
+    camera = wire.frame_message(frame, camera_id="c" * 257)
+    assert (
+        "257 characters; at most 256"
+        in next(stub.StreamSegment(iter([*messages(), pb.StreamSegmentRequest(frame=camera)]))).error.message
+    )
+
+
+def test_a_hanging_engine_ends_the_stop_all_the_same(start: Start, gated: Model, frame: Pixels) -> None:
+    server, channel = start(gated)
+    under_way = pb_grpc.SegmentationServiceStub(channel).Segment.future(request(frame))
+    assert gated.entered.acquire(timeout=5)
+    assert not server.stop(0.1)
+    gated.gate.release()
+    assert under_way.exception(5) is not None

@@ -10,11 +10,10 @@ from serving.benchmarks.tiny_model import tiny_model
 from serving.errors import InputError
 from serving.frames import Pixels
 from serving.model import Model
-from serving.settings import EngineSettings
 
 
 def test_a_model_knows_what_it_is(model: Model, model_path: Path) -> None:
-    assert (model.name, model.version, model.provider) == ("tiny", "1", "CPUExecutionProvider")
+    assert (model.name, model.version, model.engine.provider) == ("tiny", "1", "CPUExecutionProvider")
     assert model.digest == hashlib.sha256(model_path.read_bytes()).hexdigest()
     assert model.input_size == (24, 32)
     assert [description.name for description in model.metadata.classes] == ["red", "green", "blue"]
@@ -120,9 +119,3 @@ def test_a_file_that_is_no_model_is_refused(tmp_path: Path) -> None:
     path.write_text("not a model")
     with pytest.raises(InputError, match="not an ONNX file"):
         Model.load(path)
-
-
-def test_a_device_that_is_not_there_is_an_error(model_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("onnxruntime.get_available_providers", lambda: ["CPUExecutionProvider"])
-    with pytest.raises(InputError, match="needs an NVIDIA GPU"):
-        Model.load(model_path, settings=EngineSettings(device="cuda"))

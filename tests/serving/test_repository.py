@@ -114,6 +114,16 @@ def test_a_file_that_is_replaced_is_followed(tmp_path: Path) -> None:
     assert repository.find() is after
 
 
+def test_a_linked_version_has_the_name_of_its_place(tmp_path: Path, model_path: Path) -> None:
+    for version in ("1", "2"):
+        release = tmp_path / "releases" / version
+        release.mkdir(parents=True)
+        shutil.copy(model_path, release / "model.onnx")
+        (tmp_path / "store" / "camvid").mkdir(parents=True, exist_ok=True)
+        (tmp_path / "store" / "camvid" / version).symlink_to(release)
+    assert keys(WatchedRepository(tmp_path / "store", load)) == [("camvid", "1"), ("camvid", "2")]
+
+
 def test_watching_follows_by_itself_and_survives_what_goes_wrong(
     store: Path, model_path: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -132,7 +142,9 @@ def test_watching_follows_by_itself_and_survives_what_goes_wrong(
         time.sleep(0.01)
     repository.close()
     assert len(caplog.records) == 1 and "what was served stays" in caplog.text
-    assert not any(thread.name == "repository" for thread in threading.enumerate())
+    while any(thread.name == "repository" for thread in threading.enumerate()):
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
 
 
 def test_what_cannot_be_served_at_all_is_an_error(tmp_path: Path, store: Path) -> None:

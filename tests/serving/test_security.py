@@ -2,6 +2,7 @@
 
 import shutil
 import subprocess
+import threading
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -128,6 +129,37 @@ def test_the_client_and_the_command_bring_what_the_server_asks_for(
     assert CliRunner().invoke(main, command + options).exit_code == 0
     result = CliRunner().invoke(main, command + options[:4])
     assert result.exit_code == 2 and "certificate and private_key belong together" in result.output
+
+
+def test_who_sends_no_message_holds_no_thread(start: Callable[..., Server], tmp_path: Path) -> None:
+    tokens = tmp_path / "tokens"
+    tokens.write_text(TOKENS)
+    server = start(tokens=tokens)
+    end = threading.Event()
+
+    def silence() -> Iterator[pb.StreamSegmentRequest]:
+        end.wait(20)
+        yield from ()
+
+    options = [("grpc.use_local_subchannel_pool", 1)]
+    channels = [grpc.insecure_channel(server.address, options=options) for _ in range(4)]
+    calls = [
+        channel.stream_unary("/onepixel.v1.SegmentationService/Segment").future(silence())
+        for channel in channels
+        for _ in range(40)
+    ]
+    assert {call.exception(10).code() for call in calls} == {grpc.StatusCode.UNAUTHENTICATED}
+    assert ask(server, None, ("authorization", "Bearer left-token-0123456789")) == "tiny"
+    end.set()
+    for channel in channels:
+        channel.close()
+
+
+def test_two_tokens_are_none(start: Callable[..., Server], tmp_path: Path) -> None:
+    tokens = tmp_path / "tokens"
+    tokens.write_text(TOKENS)
+    both = [("authorization", f"Bearer {name}-token-0123456789") for name in ("left", "right")]
+    assert ask(start(tokens=tokens), None, *both) == "UNAUTHENTICATED"
 
 
 def test_a_token_names_its_client(tmp_path: Path) -> None:

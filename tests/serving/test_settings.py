@@ -10,7 +10,7 @@ from serving.settings import ServerSettings, is_loopback, load_server_settings
 def test_the_later_source_wins(tmp_path: Path) -> None:
     path = tmp_path / "server.yaml"
     path.write_text("address: 0.0.0.0:1\nqueue: {max_wait: 3, max_batch: 4}\nlimits: {places: 9}\n")
-    environment = {"ONEPIXEL_QUEUE__MAX_WAIT": "5", "ONEPIXEL_LIMITS__PLACES": "8", "PATH": "/bin"}
+    environment = {"ONEPIXEL_SET_QUEUE__MAX_WAIT": "5", "ONEPIXEL_SET_LIMITS__PLACES": "8", "PATH": "/bin"}
     settings = load_server_settings(path, ["limits.places=7", "model=street.onnx"], environment)
     assert (settings.address, settings.queue.max_wait, settings.queue.max_batch) == ("0.0.0.0:1", 5, 4)
     assert (settings.limits.places, settings.model) == (7, Path("street.onnx"))
@@ -24,8 +24,17 @@ def test_the_later_source_wins(tmp_path: Path) -> None:
         (["queue.max_wait=-1"], {}, r"settings: queue\.max_wait: Input should be greater than 0, got -1"),
         (["queue.max_wait"], {}, r"--set queue\.max_wait: must be key=value, such as queue\.max_wait=2"),
         (["address.host=a"], {}, r"settings: address: Input should be a valid string"),
-        ([], {"ONEPIXEL_QUEUE__MAX_WAIT": "["}, "ONEPIXEL_QUEUE__MAX_WAIT: the value is not YAML"),
-        ([], {"ONEPIXEL_NOTHING": "1"}, "settings: unknown key 'nothing'"),
+        ([], {"ONEPIXEL_SET_QUEUE__MAX_WAIT": "["}, "ONEPIXEL_SET_QUEUE__MAX_WAIT: the value is not YAML"),
+        ([], {"ONEPIXEL_SET_NOTHING": "1"}, "settings: unknown key 'nothing'"),
+        (
+            ["engine.backend=openvino", "engine.device=cuda"],
+            {},
+            "engine: backend 'openvino' runs on device 'cpu', not on",
+        ),
+        (["engine.precision=bf16"], {}, "'onnxruntime' on device 'cpu' has no precision 'bf16'; it has fp32"),
+        (["engine.backend=openvino", "engine.spinning=true"], {}, "spinning is a setting of backend 'onnxruntime'"),
+        (["engine.cuda_graphs=true"], {}, "cuda_graphs needs device 'cuda' or 'tensorrt'"),
+        (["engine.device=cuda", "engine.cache=a"], {}, "cache is a setting of device 'tensorrt'"),
         (["security.client_authorities=a"], {}, "client_authorities needs certificate and private_key"),
     ],
 )

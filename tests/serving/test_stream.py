@@ -49,6 +49,9 @@ class Nobody:
     def invocation_metadata(self) -> tuple[()]:
         return ()
 
+    def is_active(self) -> bool:
+        return True
+
 
 class Harness:
     def __init__(self, model: Model) -> None:

@@ -8,7 +8,7 @@ from scipy import ndimage
 from training.datasets.streets import Streets
 
 SIZE = (64, 128)
-FRAMES = 24
+FRAMES = 8
 
 
 def deepest_pixels(streets):
@@ -26,13 +26,20 @@ def deepest_pixels(streets):
 
 
 @pytest.fixture(scope="session")
-def tiny_streets(tmp_path_factory):
+def database(tmp_path_factory):
+    """The tracking URI of a database for all tests: to make one takes MLflow five seconds."""
+    return f"sqlite:///{tmp_path_factory.mktemp('mlflow') / 'mlflow.db'}"
+
+
+@pytest.fixture(scope="session")
+def tiny_streets(tmp_path_factory, database):
     """Settings of a run of seconds, as overrides of the configuration `streets`."""
     pixels = tmp_path_factory.mktemp("pixels") / "pixels.yaml"
     streets = Streets("train", size=SIZE, train_frames=FRAMES)
     pixels.write_text(yaml.safe_dump({"dataset": "streets", "pixels": deepest_pixels(streets)}))
     return [
         f"pixels={pixels}",
+        f"tracking.uri={database}",
         "workers=1",
         f"dataset.size={list(SIZE)}",
         f"dataset.frames={FRAMES}",

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
+from training.annotations.pixels import load_pixels
 from training.cli import main
 from training.taxonomy import CITYSCAPES
 
@@ -46,6 +47,20 @@ def test_a_users_mistake_ends_with_status_2_and_no_traceback(tmp_path):
     assert result.exit_code == 2
     assert "absent" in result.stderr and "Traceback" not in result.stderr
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("command", [["train"], ["ablate"], ["ablate", "--pixels"]], ids=" ".join)
+def test_a_wrong_pixel_file_is_told_before_torch_is_imported(command, tmp_path):
+    pixels = load_pixels("streets", CITYSCAPES, "streets").model_dump()
+    pixels["pixels"]["road"]["image"] = "absent"
+    path = tmp_path / "pixels.yaml"
+    path.write_text(json.dumps(pixels))
+    given = [str(path)] if "--pixels" in command else ["--set", f"pixels={path}"]
+    arguments = [command[0], "streets", *command[1:], *given, "--out", str(tmp_path / "out")]
+    code = f"import sys; sys.modules['torch'] = None; from training.cli import main; main({arguments})"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert done.stderr == f"error: pixel file {path}: road: no frame 'absent' in split 'train' of streets\n"
 
 
 def test_a_missing_extra_is_named():

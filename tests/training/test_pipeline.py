@@ -2,7 +2,6 @@
 
 import contextlib
 import json
-import os
 import shutil
 import signal
 import subprocess
@@ -22,10 +21,13 @@ from serving.errors import InputError
 from serving.model import Model
 from serving.server import Server
 from tests.training.conftest import FRAMES, SIZE
+from tests.training.processes import start
 from training import pipeline as pipeline_module
 from training import run_folder
 from training.cli import main
 from training.configuration import load_settings
+from training.datasets.streets import Streets
+from training.demo import draw_annotated
 from training.evaluation.evaluate import run_evaluation
 from training.pipeline import Pipeline
 from training.run_folder import write_json
@@ -126,6 +128,13 @@ def test_the_twin_learns_the_truth_with_as_many_updates(finished, tmp_path):
     assert metrics["twin/miou_class"] == again["twin_miou_class"]
 
 
+def test_the_demo_draws_a_frame_with_its_annotated_pixels(finished, tmp_path):
+    draw_annotated(finished[0], tmp_path)
+    pictures = {path.name: Image.open(path).size for path in tmp_path.iterdir()}
+    size = (2 * SIZE[1], 2 * SIZE[0])
+    assert pictures == dict.fromkeys(("pixels.png", "pseudo_label.png", "prediction.png", "truth.png"), size)
+
+
 def test_what_labels_are_sure_of_is_kept(finished):
     pipeline, _, _ = finished
     for number in (0, 1):
@@ -134,17 +143,44 @@ def test_what_labels_are_sure_of_is_kept(finished):
             assert sure.shape == SIZE and np.array_equal(sure == 0, pipeline.pseudo_labels(number, frame_id) == 255)
 
 
+def test_soft_labels_are_kept_for_each_superpixel_and_trained_on_in_every_round(finished, overrides, tmp_path):
+    _, hard, features = finished
+    pipeline = make_pipeline([*overrides, "training.soft_labels=0.5"], tmp_path / "run")
+    run_folder.link_files(features / "features", tmp_path / "run" / "features")
+    report = pipeline.run()
+    assert report["pseudo_miou"][0] == hard["pseudo_miou"][0] and report["miou_class"] != hard["miou_class"]
+    for number in (0, 1):
+        for frame_id in pipeline.frame_ids:
+            distributions = np.load(pipeline.folder.soft_labels(number, frame_id))
+            regions = pipeline.regions(frame_id).labels
+            labels = pipeline.pseudo_labels(number, frame_id)
+            assert distributions.dtype == np.float16 and distributions.shape == (regions.max() + 1, 19)
+            sums = distributions.astype(float).sum(axis=1)[regions]
+            np.testing.assert_allclose(sums, labels != 255, atol=2e-3)
+            best = np.where(labels == 255, 0, labels)
+            assert np.array_equal(distributions.max(axis=1)[regions], distributions[regions, best])
+            sample = pipeline._sample(number, frame_id)
+            assert np.array_equal(sample.labels, labels) and np.array_equal(sample.soft.regions, regions)
+
+
 @pytest.mark.slow
 def test_two_processes_train_what_one_does(finished, overrides, tmp_path):
-    _, report, _ = finished
+    _, report, alone = finished
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m"]
     options = [text for override in overrides for text in ("--set", override)]
     command = [*torchrun, "training.cli", "train", "streets", "--out", str(tmp_path / "run"), "--json", *options]
     result = subprocess.run(command, capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stderr
     (answer,) = result.stdout.splitlines()
-    assert json.loads(answer)["pseudo_miou"][0] == report["pseudo_miou"][0]
-    assert json.loads(answer)["miou_class"] == pytest.approx(report["miou_class"], abs=0.02)
+    trained = json.loads(answer)
+    assert trained["pseudo_miou"][0] == report["pseudo_miou"][0]
+    # Sums in another order: measured are weights apart by 9e-6 after a round and 9e-5 after two, and the same masks.
+    assert trained["pseudo_miou"][1] == pytest.approx(report["pseudo_miou"][1], abs=1e-4)
+    assert trained["miou_class"] == pytest.approx(report["miou_class"], abs=1e-4)
+    for number, tolerance in ((0, 1e-4), (1, 1e-3)):
+        file = f"round_{number}/network/network.safetensors"
+        weights, again = load_file(alone / file), load_file(tmp_path / "run" / file)
+        assert all(np.allclose(again[name], value, atol=tolerance) for name, value in weights.items())
 
 
 def test_the_exported_file_is_the_one_in_mlflow_and_describes_itself(finished, tmp_path):
@@ -203,6 +239,39 @@ def test_a_folder_with_a_run_is_neither_overwritten_nor_mixed(finished, override
     make_pipeline([*overrides, "workers=2"], out, resume=True)
 
 
+@pytest.mark.parametrize(
+    ("split", "method", "what"),
+    [
+        ("train", "frame", "the training frames"),
+        ("train", "labels", "the true labels of the training frames"),
+        ("val", "frame", "the evaluation frames"),
+        ("val", "labels", "the true labels of the evaluation frames"),
+    ],
+)
+def test_frames_and_labels_must_be_those_of_the_start(finished, monkeypatch, split, method, what):
+    pipeline, _, out = finished
+    given = getattr(Streets, method)
+
+    def changed(self, frame_id):
+        pixels = given(self, frame_id)
+        if self.split == split:
+            pixels[0, 0] = 255 - pixels[0, 0]
+        return pixels
+
+    monkeypatch.setattr(Streets, method, changed)
+    with pytest.raises(InputError, match=f"--resume: {what} are not those that {out} was started with"):
+        make_pipeline(pipeline.settings, out, resume=True)
+
+
+def test_a_folder_from_before_labels_had_digests_goes_on(finished, tmp_path):
+    pipeline, report, out = finished
+    copy = shutil.copytree(out, tmp_path / "run")
+    state = json.loads((copy / "state.json").read_text())
+    del state["others"]
+    write_json(copy / "state.json", state)
+    assert make_pipeline(pipeline.settings, copy, resume=True).run()["miou_class"] == report["miou_class"]
+
+
 def test_a_mistake_does_not_claim_the_folder(overrides, tmp_path):
     with pytest.raises(InputError, match=r"no file .*absent"):
         make_pipeline([*overrides, f"cam.weights={tmp_path / 'absent.safetensors'}"], tmp_path / "run")
@@ -214,8 +283,10 @@ class Killed(BaseException):
 
 
 def test_a_run_that_dies_before_every_mark_leaves_no_double_in_mlflow(finished, overrides, tmp_path, monkeypatch):
-    _, expected, _ = finished
+    _, expected, features = finished
     out, died = tmp_path / "run", set()
+    run_folder.link_files(features / "features", out / "features")
+    (out / "features" / "done.json").unlink()
 
     def die_once(path, content):
         if path not in died:
@@ -228,11 +299,13 @@ def test_a_run_that_dies_before_every_mark_leaves_no_double_in_mlflow(finished, 
     report = None
     while report is None:
         with contextlib.suppress(Killed):
-            report = make_pipeline([*overrides, "iterations.rounds=1"], out, resume=True).run()
+            report = make_pipeline(
+                [*overrides, "tracking.experiment=died", "iterations.rounds=1"], out, resume=True
+            ).run()
     assert len(died) == 9  # state, mlflow, report, and six stages
     assert report["miou_class"] == expected["miou_class"][:1]
     client = mlflow.MlflowClient(report["mlflow_uri"])
-    (experiment,) = [found.experiment_id for found in client.search_experiments() if found.name == "onepixel"]
+    (experiment,) = [found.experiment_id for found in client.search_experiments() if found.name == "died"]
     runs = client.search_runs([experiment])
     (parent,) = [run for run in runs if "mlflow.parentRunId" not in run.data.tags]
     assert parent.info.run_id == report["mlflow_run_id"]
@@ -242,6 +315,10 @@ def test_a_run_that_dies_before_every_mark_leaves_no_double_in_mlflow(finished, 
         steps = [point.step for point in client.get_metric_history(parent.info.run_id, key)]
         assert len(steps) == len(set(steps)), key
     assert len(client.search_logged_models([experiment])) == 1
+
+
+def onepixel(command):
+    main(command)
 
 
 KILLS = {
@@ -265,32 +342,23 @@ def test_a_run_that_is_killed_resumes_to_the_same(finished, overrides, tmp_path,
     _, report, expected = finished
     out = tmp_path / "run"
     options = [text for override in overrides for text in ("--set", override)]
-    command = [
-        sys.executable,
-        "-m",
-        "training.cli",
-        "train",
-        "streets",
-        "--json",
-        "--resume",
-        "--out",
-        str(out),
-        *options,
-    ]
+    command = ["train", "streets", "--resume", "--out", str(out), *options, "--set", "workers=2"]
     complete = {}
     for pattern in map(KILLS.__getitem__, stages):
-        with (tmp_path / "log").open("ab") as log:
-            process = subprocess.Popen(command + options, stdout=log, stderr=log, start_new_session=True)
+        process = start(onepixel, command, log=tmp_path / "log")
         while not list(out.glob(pattern)):
-            assert process.poll() is None, (tmp_path / "log").read_text()
+            assert process.is_alive(), (tmp_path / "log").read_text()
             time.sleep(0.005)
-        os.kill(process.pid, signal.SIGKILL)
-        process.wait()
+        process.kill()
+        process.join()
+        assert process.exitcode == -signal.SIGKILL
         for done, changed in complete.items():
             assert done.stat().st_mtime_ns == changed, f"{done.parent} was complete and ran again"
         complete = {done: done.stat().st_mtime_ns for done in out.rglob("done.json")}
-    last = subprocess.run(command + options, capture_output=True, text=True, check=True)
-    resumed = json.loads(last.stdout)
+    last = start(onepixel, command, log=tmp_path / "log")
+    last.join()
+    assert last.exitcode == 0, (tmp_path / "log").read_text()
+    resumed = json.loads((out / "report.json").read_text())
     for key in ("miou_class", "miou_category", "pseudo_miou", "floor_miou", "ceiling_miou"):
         assert resumed[key] == report[key]
     for path in expected.rglob("round_*/pseudo_labels/*.png"):

@@ -1,12 +1,21 @@
-"""What MLflow is told, on a database of its own."""
+"""What MLflow is told."""
 
 import mlflow
 
-from training.tracking import Tracker
+from training.settings import TrackingSettings
+from training.tracking import Tracker, tracking_uri
 
 
-def test_a_stage_that_is_opened_again_replaces_its_run_whatever_its_name(tmp_path):
-    tracker = Tracker(f"sqlite:///{tmp_path / 'mlflow.db'}", "test")
+def test_the_database_is_the_one_that_is_set_or_the_environments_or_the_runs_own(tmp_path, monkeypatch):
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    assert tracking_uri(TrackingSettings(), tmp_path) == f"sqlite:///{tmp_path / 'mlflow.db'}"
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "sqlite:///environment.db")
+    assert tracking_uri(TrackingSettings(), tmp_path) == "sqlite:///environment.db"
+    assert tracking_uri(TrackingSettings(uri="sqlite:///set.db"), tmp_path) == "sqlite:///set.db"
+
+
+def test_a_stage_that_is_opened_again_replaces_its_run_whatever_its_name(database):
+    tracker = Tracker(database, "test")
     with tracker.pipeline("run", "key") as parent:
         for _ in range(2):
             with tracker.stage("Felzenszwalb's regions"):

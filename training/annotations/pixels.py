@@ -13,7 +13,7 @@ once. x counts columns from the left, y rows from the top, both from 0.
 
 import hashlib
 import json
-from collections.abc import Hashable
+from collections.abc import Hashable, Sequence
 from importlib.resources import files
 from pathlib import Path
 from typing import Annotated, Any
@@ -22,7 +22,8 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from serving.errors import InputError
-from training.datasets.base import Dataset
+from training.datasets import Dataset, open_dataset
+from training.settings import Settings
 from training.taxonomy import IGNORED, Taxonomy
 
 
@@ -152,6 +153,27 @@ def check_places(pixels: PixelFile, dataset: Dataset, source: str) -> None:
             raise InputError(
                 f"{where}: x={pixel.x}, y={pixel.y} lies outside {pixel.image}, which is {width} wide and {height} high"
             )
+
+
+def check_pixel_files(settings: Settings, others: Sequence[str] = ()) -> None:
+    """Check the pixel files that a command takes, before anything heavy is imported; reads no labels.
+
+    Parameters
+    ----------
+    settings
+        The data set and its pixel file.
+    others
+        Further pixel files.
+
+    Raises
+    ------
+    InputError
+        As of `load_pixels` and `check_places`, or if the data set's folder does not hold its layout.
+    """
+    # With `skip` every frame would be decoded to know which there are: those of the pixels are enough here.
+    dataset = open_dataset(settings.dataset.model_copy(update={"unreadable": "stop"}), settings.dataset.train)
+    for source in (settings.pixels, *others):
+        check_places(load_pixels(source, dataset.taxonomy, settings.dataset.name), dataset, source)
 
 
 def check_pixels(pixels: PixelFile, dataset: Dataset, source: str) -> list[str]:

@@ -2,7 +2,7 @@
 
 import hashlib
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -63,13 +63,24 @@ class Dataset(ABC):
         """Return the bytes of the frame's own image file, or None where it has none (it is generated)."""
         return None
 
+    def encoded_labels(self, frame_id: str) -> bytes | None:
+        """Return the bytes of the frame's own label file, or None where it has none (it is generated)."""
+        return None
+
     def digest(self) -> str:
         """Return the sha256, hexadecimal, of the manifest: each frame's identifier and the sha256 of its pixels."""
+        return self._manifest(self.encoded, self.frame)
+
+    def labels_digest(self) -> str:
+        """Return the like of the true labels; of an empty manifest where there are none."""
+        return self._manifest(self.encoded_labels, self.labels) if self.has_labels else hashlib.sha256().hexdigest()
+
+    def _manifest(self, encoded: Callable[[str], bytes | None], pixels: Callable[[str], NDArray[np.uint8]]) -> str:
         manifest = hashlib.sha256()
         for frame_id in tqdm(self.frame_ids, desc=f"digest of {self.split}", unit="frame", delay=2, disable=None):
-            content = self.encoded(frame_id)
+            content = encoded(frame_id)
             if content is None:
-                content = self.frame(frame_id).tobytes()
+                content = pixels(frame_id).tobytes()
             manifest.update(f"{frame_id} {hashlib.sha256(content).hexdigest()}\n".encode())
         return manifest.hexdigest()
 

@@ -75,6 +75,10 @@ class FileDataset(Dataset):
         """Return the bytes of the frame's file, or raise `InputError` if it is missing."""
         return _read(self._path(self._frames, frame_id, "frame"))
 
+    def encoded_labels(self, frame_id: str) -> bytes:
+        """Return the bytes of the frame's label file, or raise `InputError` if it is missing."""
+        return _read(self._path(self._label_files, frame_id, "label file"))
+
     def _path(self, files: Mapping[str, Path], frame_id: str, what: str) -> Path:
         try:
             return files[frame_id]

@@ -65,6 +65,10 @@ class ReadableFrames(Dataset):
         """Return the bytes of the frame's own image file, or None where it has none."""
         return self.dataset.encoded(frame_id)
 
+    def encoded_labels(self, frame_id: str) -> bytes | None:
+        """Return the bytes of the frame's own label file, or None where it has none."""
+        return self.dataset.encoded_labels(frame_id)
+
     @cached_property
     def _errors(self) -> dict[str, str]:
         errors: dict[str, str] = {}

@@ -35,6 +35,7 @@ def run_evaluation(
     predictions: Path | None = None,
     server: str | None = None,
     out: Path | None = None,
+    overrides: Sequence[str] = (),
     warn: Callable[[str], None],
 ) -> dict[str, Any]:
     """Score exactly one source of masks on a split.
@@ -49,6 +50,8 @@ def run_evaluation(
         An exported ONNX file; a run's network.safetensors; a folder of masks; HOST:PORT of a server.
     out
         A folder for the masks (`MaskFolder`), `confusion.csv`, `confusion.png` and `report.json`; None writes nothing.
+    overrides
+        What was given as `--set` takes it, and is in `settings`; a run's network takes none.
     warn
         Takes warnings for a person.
 
@@ -84,7 +87,7 @@ def run_evaluation(
     if model is not None:
         opened = open_model(model, dataset)
     elif checkpoint is not None:
-        opened = open_checkpoint(checkpoint, settings, dataset)
+        opened = open_checkpoint(checkpoint, settings, dataset, overrides)
     elif predictions is not None:
         opened = open_predictions(predictions, settings, dataset)
     else:

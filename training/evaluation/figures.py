@@ -79,6 +79,41 @@ def panel(
     return np.asarray(canvas)
 
 
+def marked(
+    frame: NDArray[np.uint8], places: Mapping[str, tuple[int, int]], taxonomy: Taxonomy, zoom: int
+) -> NDArray[np.uint8]:
+    """Draw a frame with a ring of the class's colour around each annotated pixel, and the class's name beside it.
+
+    Parameters
+    ----------
+    frame
+        uint8 [H, W, 3], RGB.
+    places
+        Class name to the column and the row of its pixel.
+    taxonomy
+        Whose colours.
+    zoom
+        How much larger the drawing is, so that names are legible in a small frame.
+
+    Returns
+    -------
+    NDArray[np.uint8]
+        uint8 [zoom H, zoom W, 3], RGB.
+    """
+    height, width = frame.shape[:2]
+    canvas = Image.fromarray(frame).resize((zoom * width, zoom * height), Image.Resampling.BICUBIC)
+    draw, font, radius = ImageDraw.Draw(canvas), _font(16), 8
+    for name, (column, row) in places.items():
+        x, y = zoom * column + zoom // 2, zoom * row + zoom // 2
+        colour = taxonomy.classes[taxonomy.names.index(name)].colour
+        draw.circle((x, y), radius, outline=(255, 255, 255), width=4)
+        draw.circle((x, y), radius - 1, outline=colour, width=2)
+        fits = x + 2 * radius + font.getlength(name) < canvas.width
+        beside = (x + 2 * radius, "lm") if fits else (x - 2 * radius, "rm")
+        draw.text((beside[0], y), name, fill="white", stroke_width=2, stroke_fill="black", font=font, anchor=beside[1])
+    return np.asarray(canvas)
+
+
 def save_png(picture: NDArray[np.uint8], path: Path) -> None:
     """Write a picture, uint8 [H, W, 3], as a PNG that appears under its name only when it is whole."""
     with whole_file(path) as temporary:

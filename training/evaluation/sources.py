@@ -3,9 +3,10 @@
 Each opens as a `Source`, a context manager's value, checked against the data set's classes before the first frame.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import reduce
 from pathlib import Path
 
 import numpy as np
@@ -55,7 +56,9 @@ def open_model(path: Path, dataset: Dataset) -> Iterator[Source]:
 
 
 @contextmanager
-def open_checkpoint(path: Path, settings: Settings, dataset: Dataset) -> Iterator[Source]:
+def open_checkpoint(
+    path: Path, settings: Settings, dataset: Dataset, overrides: Sequence[str] = ()
+) -> Iterator[Source]:
     """Answer by the weights that a round of a run ended with, as `settings.prediction` says.
 
     Parameters
@@ -67,11 +70,14 @@ def open_checkpoint(path: Path, settings: Settings, dataset: Dataset) -> Iterato
         The data set's configuration.
     dataset
         The split.
+    overrides
+        What was given as `--set` takes it, and is in `settings`.
 
     Raises
     ------
     InputError
-        If the file holds the weights of another network than the settings say, or its classes are not the data set's.
+        If the file holds the weights of another network than the settings say, its classes are not the data set's, or
+        an override would have the run's network be another.
     """
     from training.segmentation.prediction import predict
     from training.segmentation.trained import trained_network
@@ -86,6 +92,12 @@ def open_checkpoint(path: Path, settings: Settings, dataset: Dataset) -> Iterato
     trained = read_settings(origin) if origin else settings
     if origin:
         _check_classes(name, taxonomy_of(trained.dataset).names, dataset)
+        for key in (override.partition("=")[0] for override in overrides):
+            if key.split(".")[0] != "network":
+                continue
+            given, built = (reduce(getattr, key.split("."), one) for one in (settings, trained))
+            if given != built:
+                raise InputError(f"--set {key}: {name} is built by {origin}, where it is {built}; leave it out")
     try:
         network = trained_network(path, trained, len(dataset.taxonomy.classes))
     except InputError as error:

@@ -1,10 +1,12 @@
-"""The features of many frames, one file each, by several processes with one thread each."""
+"""The features of many frames, one file each, by this process or several others, with one thread each."""
 
 import multiprocessing
 import os
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from contextlib import contextmanager
+from functools import cached_property
 from pathlib import Path
 
 import cv2
@@ -44,24 +46,27 @@ def extract_features(settings: Settings, frame_ids: Sequence[str], folder: Path)
     missing = [frame_id for frame_id in frame_ids if not (folder / f"{frame_id}.npz").exists()]
     if not missing:
         return
-    network = load_classifier(settings.cam)  # wrong weights are told here, not by a worker that dies of them
-    if settings.pseudo_labels.method == "propagation":
-        if not (folder / BASIS).exists():
-            LayerPasses(network, settings.embedding)  # a wrong layer, likewise
-            with ProcessPoolExecutor(1, multiprocessing.get_context("spawn"), _start_process) as pool:
-                pool.submit(_fit_basis, settings, frame_ids, folder / BASIS).result()
-    else:
-        ClassActivation(network)
-        open_saliency(settings.saliency)
+    fits = settings.pseudo_labels.method == "propagation" and not (folder / BASIS).exists()
     workers = min(settings.workers or os.cpu_count() or 1, len(missing))
-    with (
-        ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), start_worker, (settings, folder)) as pool,
-        tqdm(total=len(missing), desc="features", unit="frame", disable=None) as progress,
-    ):
+    if workers == 1:
+        with one_thread():
+            worker = _Worker(settings, folder)
+            if fits:
+                worker.fit_basis(frame_ids)
+            for frame_id in tqdm(missing, desc="features", unit="frame", disable=None):
+                worker.write(frame_id)
+        return
+    with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), start_worker, (settings, folder)) as pool:
         try:
-            for future in as_completed([pool.submit(write_features, frame_id) for frame_id in missing]):
+            if fits:
+                fitted = pool.submit(_fit_basis, list(frame_ids))
+                for _ in range(workers - 1):
+                    pool.submit(use_one_thread)  # the other workers start meanwhile
+                fitted.result()
+            written = [pool.submit(write_features, frame_id) for frame_id in missing]
+            made = as_completed(written)
+            for future in tqdm(made, total=len(missing), desc="features", unit="frame", disable=None):
                 future.result()
-                progress.update()
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             raise
@@ -96,18 +101,6 @@ def _checked(frame: Frame) -> Frame:
     return frame
 
 
-def _fit_basis(settings: Settings, frame_ids: Sequence[str], path: Path) -> None:
-    passes = LayerPasses(load_classifier(settings.cam), settings.embedding)
-    dataset = open_dataset(settings.dataset, settings.dataset.train)
-    samples = []
-    chosen = evenly_spaced(frame_ids, settings.embedding.basis_frames)
-    for frame_id in tqdm(chosen, desc="embedding", unit="frame", disable=None):
-        frame = _checked(dataset.frame(frame_id))
-        labels = superpixels(frame, settings.superpixels)
-        samples.append(passes.describe(frame, labels, int(labels.max()) + 1))
-    EmbeddingBasis.fit(samples, settings.embedding).save(path)
-
-
 def use_one_thread() -> None:
     """Keep this process to one thread, whatever the libraries would take: processes share the cores, not threads.
 
@@ -119,28 +112,65 @@ def use_one_thread() -> None:
     threadpool_limits(1)
 
 
-class _Worker:
-    """What a worker process keeps between frames."""
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Do so while the block runs."""
+    torch_threads, deterministic = torch.get_num_threads(), torch.backends.cudnn.deterministic
+    cv2_threads, others = cv2.getNumThreads(), threadpool_limits(None)
+    use_one_thread()
+    try:
+        yield
+    finally:
+        others.restore_original_limits()
+        torch.set_num_threads(torch_threads)
+        torch.backends.cudnn.deterministic = deterministic
+        cv2.setNumThreads(cv2_threads)
 
-    folder: Path
-    dataset: Dataset
-    describe: Callable[[Frame], RegionFeatures | EmbeddedRegions]
+
+class _Worker:
+    """What writes features; it opens what it needs where it is asked for, so that errors are those of a task."""
+
+    def __init__(self, settings: Settings, folder: Path) -> None:
+        self.settings, self.folder = settings, folder
+
+    @cached_property
+    def dataset(self) -> Dataset:
+        return open_dataset(self.settings.dataset, self.settings.dataset.train)
+
+    @cached_property
+    def describe(self) -> Callable[[Frame], RegionFeatures | EmbeddedRegions]:
+        return describe_frames(self.settings, self.folder / BASIS)
+
+    def fit_basis(self, frame_ids: Sequence[str]) -> None:
+        passes = LayerPasses(load_classifier(self.settings.cam), self.settings.embedding)
+        samples = []
+        chosen = evenly_spaced(frame_ids, self.settings.embedding.basis_frames)
+        for frame_id in tqdm(chosen, desc="embedding", unit="frame", disable=None):
+            frame = _checked(self.dataset.frame(frame_id))
+            labels = superpixels(frame, self.settings.superpixels)
+            samples.append(passes.describe(frame, labels, int(labels.max()) + 1))
+        EmbeddingBasis.fit(samples, self.settings.embedding).save(self.folder / BASIS)
+
+    def write(self, frame_id: str) -> None:
+        describe, frame = self.describe, self.dataset.frame(frame_id)
+        try:
+            described = describe(frame)
+        except InputError as error:
+            raise InputError(f"frame {frame_id}: {error}") from error
+        described.save(self.folder / f"{frame_id}.npz")
+
+
+_worker: _Worker
 
 
 def start_worker(settings: Settings, folder: Path) -> None:
-    """Make this process ready for `write_features`: one thread, the data set open, the networks loaded."""
-    _start_process()
-    _Worker.folder = folder
-    _Worker.dataset = open_dataset(settings.dataset, settings.dataset.train)
-    _Worker.describe = staticmethod(describe_frames(settings, folder / BASIS))
-
-
-def _start_process() -> None:
-    """Keep this process to one thread, and end it with its parent."""
+    """Make this process a worker, of one thread, which ends with its parent."""
+    global _worker
     parent = multiprocessing.parent_process()
     assert parent is not None
     threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
     use_one_thread()
+    _worker = _Worker(settings, folder)
 
 
 def _end_with(parent: multiprocessing.process.BaseProcess) -> None:
@@ -149,10 +179,15 @@ def _end_with(parent: multiprocessing.process.BaseProcess) -> None:
     os._exit(1)
 
 
+def load_networks() -> None:
+    """Load a worker's networks now, not at its first frame."""
+    _ = _worker.describe
+
+
 def write_features(frame_id: str) -> None:
     """Write a frame's features to the folder that `start_worker` was given."""
-    try:
-        described = _Worker.describe(_Worker.dataset.frame(frame_id))
-    except InputError as error:
-        raise InputError(f"frame {frame_id}: {error}") from error
-    described.save(_Worker.folder / f"{frame_id}.npz")
+    _worker.write(frame_id)
+
+
+def _fit_basis(frame_ids: Sequence[str]) -> None:
+    _worker.fit_basis(frame_ids)

@@ -9,10 +9,10 @@ from training.features.regions import RegionFeatures
 from training.pseudo_labels.inference import best_of, region_shares
 from training.pseudo_labels.propagation import Propagation
 from training.pseudo_labels.refinement import refine, where_allowed
-from training.pseudo_labels.scoring import score_by_propagation
+from training.pseudo_labels.scoring import Scored, score_by_propagation
 from training.pseudo_labels.similarity import adjacent_context, context_similarity
 from training.settings import IterationSettings, PseudoLabelSettings
-from training.taxonomy import IGNORED, Taxonomy
+from training.taxonomy import Taxonomy
 
 
 def spread_labels(
@@ -34,7 +34,7 @@ def iterated_labels(
     taxonomy: Taxonomy,
     settings: PseudoLabelSettings,
     iterations: IterationSettings,
-) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
+) -> tuple[NDArray[np.uint8], Scored]:
     """Label a frame's superpixels from the network's prediction, for the next round (paper, section 5).
 
     Eq (6), then context-location refinement of all classes together; below the threshold a superpixel is ignored. The
@@ -45,19 +45,18 @@ def iterated_labels(
     -------
     labels
         uint8 [K], class ids, or 255.
-    confidence
-        The share of the label's class, float32 [K] in [0, 1]; 0 where it is ignored.
+    scored
+        The shares of the classes on which they are decided, before refinement and after.
     """
     classes = len(taxonomy.classes)
-    scores, allowed = region_shares(prediction, features.labels, classes), np.ones((len(features.area), classes), bool)
+    shares = region_shares(prediction, features.labels, classes)
+    refined, allowed = shares, np.ones((len(features.area), classes), bool)
     if iterations.refine:
         context: NDArray[np.float32] | sparse.csr_array
         if isinstance(features, EmbeddedRegions):
             context = adjacent_context(features.adjacent, features.contour, len(features.area), settings.edge_scale)
         else:
             context = context_similarity(features, settings.edge_scale)
-        scores, allowed = refine(scores, context), where_allowed(features.band, taxonomy, settings)
+        refined, allowed = refine(shares, context), where_allowed(features.band, taxonomy, settings)
     threshold = np.full(classes, iterations.threshold, np.float32)
-    labels = best_of(scores, allowed, np.arange(classes), threshold)
-    highest = np.where(allowed, scores, 0).max(axis=1)
-    return labels, np.where(labels == IGNORED, 0, highest).astype(np.float32)
+    return best_of(refined, allowed, np.arange(classes), threshold), Scored(shares, refined, allowed)

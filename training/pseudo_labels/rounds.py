@@ -10,7 +10,6 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from tqdm import tqdm
 
 from training.datasets.base import Dataset
 from training.features.embedding import EmbeddedRegions
@@ -19,10 +18,12 @@ from training.pseudo_labels.confidence import label_confidence
 from training.pseudo_labels.inference import region_means
 from training.pseudo_labels.labelling import iterated_labels
 from training.pseudo_labels.propagation import Propagation
-from training.pseudo_labels.scoring import LoadRegions, Scored, Scoring, score_by_propagation
+from training.pseudo_labels.scoring import LoadRegions, Scoring, score_by_propagation
+from training.pseudo_labels.soft_labels import class_distributions
 from training.segmentation.networks import DeepLab
 from training.segmentation.prediction import class_probabilities, predict
 from training.settings import Settings
+from training.taxonomy import IGNORED
 
 LEAST_PROBABILITY = 1e-3
 """No network is believed to be surer than this that a class is absent."""
@@ -36,13 +37,20 @@ class FrameLabels(NamedTuple):
     """uint8 [K], class ids, 255 ignored."""
     confidence: NDArray[np.float32]
     """What each is sure of, float32 [K] in [0, 1]; 0 where it is ignored."""
+    distributions: NDArray[np.float32] | None
+    """How likely each class is, float32 [K, C]; 0 where it is ignored. None without soft labels."""
 
 
-def labels_by_scores(scoring: Scoring, frame_ids: Sequence[str]) -> Iterator[FrameLabels]:
-    """Yield the labels that scores decide: of the first round, and of every round of the loop `best`."""
+def labels_by_scores(scoring: Scoring, frame_ids: Sequence[str], temperature: float) -> Iterator[FrameLabels]:
+    """Yield the labels that scores decide: of the first round, and of every round of the loop `best`.
+
+    `temperature` is that of the soft labels (`training.soft_labels`), 0 for none.
+    """
     confidence = label_confidence(scoring)
     for frame_id in frame_ids:
-        yield FrameLabels(frame_id, scoring.labels(frame_id), confidence[frame_id])
+        scored, labels = scoring.frames[frame_id], scoring.labels(frame_id)
+        soft = class_distributions(scored.after, scored.allowed, labels, temperature) if temperature else None
+        yield FrameLabels(frame_id, labels, confidence[frame_id], soft)
 
 
 def scores_with_prediction(
@@ -75,15 +83,15 @@ def scores_with_prediction(
     settings
         `iterations`, `pseudo_labels` and the network's input size are used.
     """
-    scoring = score_by_propagation(frame_ids, load, graph, dataset.taxonomy, settings.pseudo_labels)
-    frames = {}
-    for frame_id in tqdm(frame_ids, desc="prediction", unit="frame", disable=None):
-        scored = scoring.frames[frame_id]
+
+    def opinion(frame_id: str, regions: EmbeddedRegions) -> NDArray[np.float32]:
         probabilities = class_probabilities(network, dataset.frame(frame_id), settings.network.input_size)
-        means = region_means(probabilities, load(frame_id).labels)
-        opinion = settings.iterations.prediction_weight * np.log(np.maximum(means, LEAST_PROBABILITY))
-        frames[frame_id] = Scored(scored.before, (scored.after + opinion).astype(np.float32), scored.allowed)
-    return replace(scoring, frames=frames, step="margin and prediction")
+        means = region_means(probabilities, regions.labels)
+        weight = np.float32(settings.iterations.prediction_weight)
+        return weight * np.log(np.maximum(means, np.float32(LEAST_PROBABILITY)))
+
+    scoring = score_by_propagation(frame_ids, load, graph, dataset.taxonomy, settings.pseudo_labels, opinion)
+    return replace(scoring, step="margin and prediction")
 
 
 def labels_by_prediction(
@@ -106,11 +114,17 @@ def labels_by_prediction(
     frame_ids
         The frames to label.
     settings
-        `iterations`, `pseudo_labels` and the network's input size are used.
+        `iterations`, `pseudo_labels`, `training.soft_labels` and the network's input size are used.
     """
+    temperature = settings.training.soft_labels
     for frame_id in frame_ids:
         prediction = predict(network, dataset.frame(frame_id), settings.network.input_size)
-        decided = iterated_labels(
+        labels, scored = iterated_labels(
             load(frame_id), prediction.class_ids, dataset.taxonomy, settings.pseudo_labels, settings.iterations
         )
-        yield FrameLabels(frame_id, *decided)
+        highest = np.where(scored.allowed, scored.after, 0).max(axis=1)
+        soft = None
+        if temperature:
+            scores = np.log(np.maximum(scored.after, LEAST_PROBABILITY))
+            soft = class_distributions(scores, scored.allowed, labels, temperature)
+        yield FrameLabels(frame_id, labels, np.where(labels == IGNORED, 0, highest).astype(np.float32), soft)

@@ -187,15 +187,26 @@ def solve_graph(
 
 
 def score_by_propagation(
-    frame_ids: Iterable[str], load: LoadRegions, graph: Propagation, taxonomy: Taxonomy, settings: PseudoLabelSettings
+    frame_ids: Iterable[str],
+    load: LoadRegions,
+    graph: Propagation,
+    taxonomy: Taxonomy,
+    settings: PseudoLabelSettings,
+    opinion: Callable[[str, EmbeddedRegions], NDArray[np.float32]] | None = None,
 ) -> Scoring:
-    """Score frames from a solved graph, whether they are in it or new; objects bear their handicap after."""
+    """Score frames from a solved graph, whether they are in it or new; objects bear their handicap after.
+
+    What `opinion` says of a frame and its regions, float32 [K, C], is added to the scores after.
+    """
     frames: dict[str, Scored] = {}
     for frame_id in tqdm(frame_ids, desc="propagation", unit="frame", delay=2, disable=None):
         regions = load(frame_id)
         scores = graph.scores_of(frame_id, regions)
         allowed = where_allowed(regions.band, taxonomy, settings)
-        frames[frame_id] = Scored(scores, scores - graph.handicap, allowed)
+        after = scores - graph.handicap
+        if opinion is not None:
+            after = after + opinion(frame_id, regions)
+        frames[frame_id] = Scored(scores, after, allowed)
     thresholds = np.full(len(taxonomy.classes), -np.inf, np.float32)
     return Scoring(taxonomy, frames, thresholds, POTENTIAL, MARGIN, objects_first=False)
 

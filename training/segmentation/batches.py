@@ -20,6 +20,15 @@ from training.settings import TrainerSettings
 from training.taxonomy import IGNORED
 
 
+class SoftLabels(NamedTuple):
+    """The class distributions of a frame, one for each of its K superpixels."""
+
+    regions: NDArray[np.int32]
+    """The superpixel of each pixel, int32 [H, W], 0..K-1; any where the label is ignored."""
+    distributions: NDArray[np.float32]
+    """float32 [K, C]; a row sums to 1."""
+
+
 class Sample(NamedTuple):
     """A frame to learn from."""
 
@@ -29,6 +38,8 @@ class Sample(NamedTuple):
     """uint8 [H, W], class ids, 255 ignored."""
     confidence: NDArray[np.uint8] | None = None
     """255 x what each label is sure of, uint8 [H, W]; None where all are."""
+    soft: SoftLabels | None = None
+    """What each pixel may be; None where it is what its label says."""
 
 
 Load = Callable[[str], Sample]
@@ -49,6 +60,8 @@ class Batch(NamedTuple):
     """Class ids, int64 [N, h, w], 255 ignored."""
     confidence: Tensor
     """What each label is sure of, float32 [N, h, w] in [0, 1]."""
+    distributions: Tensor | None
+    """How likely each class is, float32 [N, C, h, w]; None without soft labels."""
     frame_ids: tuple[str, ...]
     """The frame of each crop."""
 
@@ -104,10 +117,12 @@ def make_batch(
             sample = class_mix(crop(first + (position + 1 - first) % settings.batch), sample, rng)
         samples.append(sample)
     confidence = [np.full(one.labels.shape, 255) if one.confidence is None else one.confidence for one in samples]
+    soft = [one.soft.distributions.T[:, one.soft.regions] for one in samples if one.soft is not None]
     return Batch(
         torch.from_numpy(normalise(np.stack([one.frame for one in samples]))).permute(0, 3, 1, 2).contiguous(),
         torch.from_numpy(np.stack([one.labels for one in samples])).long(),
         torch.from_numpy(np.stack(confidence)).float() / 255,
+        torch.from_numpy(np.stack(soft)) if soft else None,
         tuple(chosen[position] for position in positions),
     )
 
@@ -128,13 +143,18 @@ def class_mix(source: Sample, target: Sample, rng: np.random.Generator) -> Sampl
     """
     classes = np.setdiff1d(np.unique(source.labels), IGNORED)
     pasted = np.isin(source.labels, rng.permutation(classes)[: -(-len(classes) // 2)])
-    confidence = None
+    confidence, soft = None, None
     if source.confidence is not None and target.confidence is not None:
         confidence = np.where(pasted, source.confidence, target.confidence)
+    if source.soft is not None and target.soft is not None:
+        behind = target.soft.regions + len(source.soft.distributions)
+        both = np.concatenate([source.soft.distributions, target.soft.distributions])
+        soft = SoftLabels(np.where(pasted, source.soft.regions, behind), both)
     return Sample(
         np.where(pasted[..., None], source.frame, target.frame),
         np.where(pasted, source.labels, target.labels),
         confidence,
+        soft,
     )
 
 
@@ -147,7 +167,7 @@ def augment(sample: Sample, settings: TrainerSettings, rng: np.random.Generator)
     Parameters
     ----------
     sample
-        A frame, uint8 [H, W, 3], its labels and what they are sure of.
+        A frame, uint8 [H, W, 3], and what is known of its labels.
     settings
         `crop` and `scales` are used.
     rng
@@ -173,15 +193,20 @@ def augment(sample: Sample, settings: TrainerSettings, rng: np.random.Generator)
         ]
     )
 
-    def cut(pixels: NDArray[np.uint8], interpolation: int, beyond: Sequence[float]) -> NDArray[np.uint8]:
+    def cut(pixels: NDArray[Any], interpolation: int, beyond: Sequence[float]) -> NDArray[Any]:
         flags = interpolation | cv2.WARP_INVERSE_MAP
-        return np.asarray(cv2.warpAffine(pixels, matrix, (width, height), flags=flags, borderValue=beyond), np.uint8)
+        return np.asarray(cv2.warpAffine(pixels, matrix, (width, height), flags=flags, borderValue=beyond))
 
-    confidence = sample.confidence
+    confidence, soft = sample.confidence, sample.soft
+    if soft is not None:
+        # OpenCV warps no int32; a float32 holds every superpixel's number below 2^24.
+        regions = cut(soft.regions.astype(np.float32), cv2.INTER_NEAREST, [0]).astype(np.int32)
+        soft = SoftLabels(regions, soft.distributions)
     return Sample(
         _jitter(cut(sample.frame, cv2.INTER_LINEAR, [255 * value for value in MEAN]), rng),
         cut(sample.labels, cv2.INTER_NEAREST, [IGNORED]),
         None if confidence is None else cut(confidence, cv2.INTER_NEAREST, [0]),
+        soft,
     )
 
 

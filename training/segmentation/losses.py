@@ -1,4 +1,4 @@
-"""The loss: the cross entropy of the labelled pixels, weighed by class and by confidence."""
+"""The loss: the cross entropy of the labelled pixels, weighed by class and by confidence, to labels hard or soft."""
 
 from collections.abc import Iterable
 
@@ -37,7 +37,7 @@ def pixel_weights(labels: Tensor, confidence: Tensor | None, class_weights: Tens
 
 
 def segmentation_loss(
-    logits: Tensor, labels: Tensor, output_stride: int, weights: Tensor, total: Tensor | float
+    logits: Tensor, targets: Tensor, output_stride: int, weights: Tensor, total: Tensor | float
 ) -> Tensor:
     """Return the weighted sum of the pixels' cross entropies over `total`; 0 where nothing weighs.
 
@@ -45,8 +45,8 @@ def segmentation_loss(
     ----------
     logits
         Float [N, C, h, w], one per cell.
-    labels
-        int64 [N, H, W], 255 ignored.
+    targets
+        Labels, int64 [N, H, W], 255 ignored, or class distributions, float32 [N, C, H, W].
     output_stride
         Pixels per cell.
     weights
@@ -59,8 +59,11 @@ def segmentation_loss(
     Tensor
         float32, a scalar.
     """
-    full = resize_logits(logits, labels.shape[1], labels.shape[2], output_stride)
-    entropy = functional.cross_entropy(full, labels, ignore_index=IGNORED, reduction="none")
+    full = resize_logits(logits, targets.shape[-2], targets.shape[-1], output_stride)
+    if targets.is_floating_point():
+        entropy = functional.cross_entropy(full, targets, reduction="none")
+    else:
+        entropy = functional.cross_entropy(full, targets, ignore_index=IGNORED, reduction="none")
     return (entropy * weights).sum() / max(float(total), 1e-12)
 
 

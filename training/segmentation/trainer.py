@@ -19,6 +19,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from tqdm import tqdm
 
 from serving.errors import InputError
+from training.datasets.base import Labels
 from training.segmentation import distributed
 from training.segmentation.batches import Batch, Load, prepared
 from training.segmentation.checkpoints import load_checkpoint, save_checkpoint
@@ -38,6 +39,7 @@ def train(
     frame_ids: Sequence[str],
     settings: TrainerSettings,
     *,
+    labels: Callable[[str], Labels],
     seed: int,
     round_number: int,
     checkpoint: Path,
@@ -59,6 +61,8 @@ def train(
         The training frames, at least one.
     settings
         Of the round.
+    labels
+        Reads a frame's labels alone, by which classes are balanced.
     seed, round_number
         Both >= 0; with the update's number they decide all that is random.
     checkpoint
@@ -94,8 +98,8 @@ def train(
     if going_on:
         losses = load_checkpoint(checkpoint, network, training.optimizer, training.averaged, training.scaler, plan)
     if settings.class_balance:
-        truth = (load(frame_id).labels for frame_id in tqdm(frame_ids, desc="class frequencies", delay=2, disable=None))
-        weights = balanced_weights(truth, network.classes, settings.class_balance)
+        counted = (labels(frame_id) for frame_id in tqdm(frame_ids, desc="class frequencies", delay=2, disable=None))
+        weights = balanced_weights(counted, network.classes, settings.class_balance)
         training.class_weights = torch.from_numpy(weights).to(training.device)
     network.train()
     remaining = range(len(losses), settings.updates)
@@ -168,16 +172,17 @@ class _Training:
             images = images.contiguous(memory_format=torch.channels_last)
         confidence = batch.confidence.to(self.device) if self.settings.confidence_weights else None
         weights = pixel_weights(labels, confidence, self.class_weights)
+        targets = labels if batch.distributions is None else batch.distributions.to(self.device)
         total = distributed.total(weights.sum())
         self.optimizer.zero_grad()
         loss = torch.zeros((), device=self.device)
-        parts = [part.split(-(-len(labels) // self.settings.passes)) for part in (images, labels, weights)]
+        parts = [part.split(-(-len(labels) // self.settings.passes)) for part in (images, targets, weights)]
         last = len(parts[0]) - 1
-        for number, (image, label, weight) in enumerate(zip(*parts, strict=True)):
+        for number, (image, target, weight) in enumerate(zip(*parts, strict=True)):
             with self._unsent(number < last):
                 with torch.autocast(self.device.type, self.precision, enabled=self.precision is not None):
                     logits = self._forward(image)
-                part = segmentation_loss(logits, label, self.network.output_stride, weight, total)
+                part = segmentation_loss(logits, target, self.network.output_stride, weight, total)
                 # DistributedDataParallel takes the mean over the processes of what is a sum.
                 self.scaler.scale(part * distributed.processes()).backward()
             loss += part.detach()

@@ -67,6 +67,11 @@ class DatasetContract:
         assert self.reopened(dataset).digest() == digest
         assert self.changed(dataset).digest() != digest
 
+    def test_the_labels_have_a_digest_of_their_own(self, dataset):
+        digest = dataset.labels_digest()
+        assert len(digest) == 64 and digest != dataset.digest()
+        assert self.reopened(dataset).labels_digest() == digest
+
     @pytest.mark.parametrize("method", ["frame", "labels"])
     def test_unknown_id_is_an_input_error_that_names_it(self, dataset, method):
         with pytest.raises(InputError, match="no_such_frame"):
@@ -137,6 +142,13 @@ class FileDatasetContract(DatasetContract):
 
     def test_encoded_is_the_file(self, dataset):
         assert dataset.encoded(dataset.frame_ids[0]) == self.frame_path(self.root).read_bytes()
+        assert dataset.encoded_labels(dataset.frame_ids[0]) == self.label_path(self.root).read_bytes()
+
+    def test_the_labels_digest_follows_them_alone(self, dataset):
+        frames, labels = dataset.digest(), dataset.labels_digest()
+        write_labels(self.label_path(self.root), np.ones((6, 8)))
+        changed = self.reopened(dataset)
+        assert changed.digest() == frames and changed.labels_digest() != labels
 
 
 class TestCamVid(FileDatasetContract):

@@ -233,6 +233,19 @@ class TestCheckpoint:
         error = refusal("--checkpoint", run_folder, "--dataset", configuration)
         assert f"does not fit `network` and `cam` in {tmp_path / 'run' / 'settings.yaml'}" in error
 
+    def test_the_network_of_a_run_is_the_runs(self, network, configuration, tmp_path):
+        path = tmp_path / "run" / "round_0" / "network" / "network.safetensors"
+        save_network(network, path)
+        settings = tmp_path / "run" / "settings.yaml"
+        settings.write_text((tmp_path / "mine.yaml").read_text())
+        given = ["--checkpoint", path, "--dataset", configuration, "--set", "network.input_size=[64, 96]"]
+        assert scores(*given)["frames"] == 4
+        error = refusal(*given, "--set", "network.output_stride=8")
+        expected = (
+            f"--set network.output_stride: --checkpoint {path} is built by {settings}, where it is 16; leave it out"
+        )
+        assert expected in error
+
     def test_a_run_of_other_classes_is_refused(self, network, configuration, tmp_path):
         path = tmp_path / "run" / "round_0" / "network" / "network.safetensors"
         save_network(network, path)

@@ -1,7 +1,7 @@
 import numpy as np
 from PIL import Image
 
-from training.evaluation.figures import overlay, panel, save_png
+from training.evaluation.figures import marked, overlay, panel, save_png
 from training.taxonomy import CAMVID, CITYSCAPES
 
 
@@ -28,6 +28,18 @@ def test_legend_holds_every_colour():
     picture = panel(frame, {}, CITYSCAPES)
     colours = {tuple(colour) for colour in picture.reshape(-1, 3).tolist()}
     assert {info.colour for info in CITYSCAPES.classes} <= colours
+
+
+def test_annotated_pixels_are_ringed_in_their_colours_and_named():
+    frame = np.full((40, 60, 3), 100, np.uint8)
+    picture = marked(frame, {"Sky": (10, 5), "Road": (55, 30)}, CAMVID, 2)
+    assert picture.shape == (80, 120, 3)
+    for name, (x, y), beside in (("Sky", (21, 11), 20), ("Road", (111, 61), -20)):
+        assert (picture[y, x] == 100).all()  # the pixel itself is seen
+        colour = CAMVID.classes[CAMVID.names.index(name)].colour
+        assert (picture[y - 9 : y + 10, x - 9 : min(x + 10, 120)] == colour).all(axis=2).any()
+        text = picture[y - 8 : y + 8, slice(*sorted((x + beside // 2, x + 2 * beside)))]
+        assert (text == 255).all(axis=2).any() and (text == 0).all(axis=2).any()
 
 
 def test_save_png(tmp_path):

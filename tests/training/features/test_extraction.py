@@ -15,28 +15,31 @@ FRAMES = [f"streets_train_{number:04d}" for number in range(3)]
 THREADS = """
 import json
 import cv2, numpy, scipy.linalg, skimage.segmentation, threadpoolctl, torch
-from training.features.extraction import use_one_thread
+from training.features.extraction import one_thread, use_one_thread
 
 def threads():
     return [torch.get_num_threads(), cv2.getNumThreads(), *(p["num_threads"] for p in threadpoolctl.threadpool_info())]
 
 before = threads()
+with one_thread():
+    inside = threads()
+after = threads()
 use_one_thread()
-print(json.dumps([before, threads()]))
+print(json.dumps([before, inside, after, threads()]))
 """
 
 
 def test_a_worker_uses_one_thread_whatever_the_libraries_would_take():
     environment = os.environ | dict.fromkeys(LIBRARIES, "2")
     done = subprocess.run([sys.executable, "-c", THREADS], env=environment, capture_output=True, text=True, check=True)
-    before, after = json.loads(done.stdout)
-    assert max(before) > 1
-    assert set(after) == {1}
+    before, inside, after, worker = json.loads(done.stdout)
+    assert max(before) > 1 and after == before
+    assert set(inside) == set(worker) == {1}
 
 
 @pytest.fixture(scope="module", params=["paper", "best"])
 def extracted(request, tmp_path_factory):
-    """The same frames by one worker, whose libraries would take one thread, and by two that would take two each."""
+    """The same frames by this process, whose libraries take one thread, and by two workers that would take two each."""
     folders = []
     for workers in (1, 2):
         folder = tmp_path_factory.mktemp(f"{workers}_workers")

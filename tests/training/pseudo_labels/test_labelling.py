@@ -13,8 +13,9 @@ def test_the_next_round_ignores_superpixels_on_which_the_network_is_split():
     )
     prediction = np.array([[0, 0], [1, 2], [2, 2]], np.uint8)
     settings, iterations = PseudoLabelSettings(edge_scale=0.01), IterationSettings(threshold=0.6)
-    labels, confidence = iterated_labels(features, prediction, TAXONOMY, settings, iterations)
-    assert labels.tolist() == [0, 255, 2] and confidence[1] == 0 and (confidence[[0, 2]] >= 0.6).all()
+    labels, scored = iterated_labels(features, prediction, TAXONOMY, settings, iterations)
+    assert labels.tolist() == [0, 255, 2]
+    assert scored.before[1].tolist() == [0, 0.5, 0.5] and (scored.after[[0, 2], [0, 2]] >= 0.6).all()
 
 
 def test_the_context_of_embedded_regions_is_that_of_the_ones_that_touch():

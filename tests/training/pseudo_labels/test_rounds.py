@@ -65,9 +65,14 @@ def test_the_networks_opinion_is_added_to_the_graphs_scores(network):
     mean = np.stack([probabilities[:, region == LABELS].mean(axis=1) for region in range(4)])
     expected = scores - handicap + 0.5 * np.log(np.maximum(mean, LEAST_PROBABILITY))
     np.testing.assert_allclose(found.frames[frame_id].after, expected, atol=1e-4)
-    (labelled,) = labels_by_scores(found, [frame_id])
+    (labelled,) = labels_by_scores(found, [frame_id], 0)
     assert labelled.frame_id == frame_id and np.array_equal(labelled.labels, found.labels(frame_id))
     assert labelled.confidence.shape == (4,) and (labelled.confidence > 0).all()
+    assert labelled.distributions is None
+    (soft,) = labels_by_scores(found, [frame_id], 0.5)
+    assert np.array_equal(soft.distributions.argmax(axis=1), soft.labels)
+    np.testing.assert_allclose(soft.distributions.sum(axis=1), 1, atol=1e-6)
+    assert not soft.distributions[~found.frames[frame_id].allowed].any()
 
 
 def test_what_the_graph_does_not_know_stays_open(network):
@@ -85,5 +90,18 @@ def test_the_papers_loop_takes_the_prediction_alone(network):
     chosen = settings(loop="paper", refine=False, threshold=0)
     (labelled,) = labels_by_prediction(network, STREETS, lambda _: REGIONS, [frame_id], chosen)
     predicted = predict(network, STREETS.frame(frame_id), SIZE).class_ids
-    most = [np.bincount(predicted[region == LABELS]).argmax() for region in range(4)]
-    assert labelled.labels.tolist() == most
+    counts = np.stack([np.bincount(predicted[region == LABELS], minlength=CLASSES) for region in range(4)])
+    assert labelled.labels.tolist() == counts.argmax(axis=1).tolist()
+    assert labelled.confidence == pytest.approx(counts.max(axis=1) / (24 * 32))
+    assert labelled.distributions is None
+
+
+def test_the_shares_of_the_prediction_are_the_soft_labels_of_temperature_1(network):
+    frame_id = STREETS.frame_ids[1]
+    chosen = settings(loop="paper", refine=False, threshold=0)
+    soft = chosen.model_copy(update={"training": chosen.training.model_copy(update={"soft_labels": 1})})
+    (labelled,) = labels_by_prediction(network, STREETS, lambda _: REGIONS, [frame_id], soft)
+    predicted = predict(network, STREETS.frame(frame_id), SIZE).class_ids
+    counts = np.stack([np.bincount(predicted[region == LABELS], minlength=CLASSES) for region in range(4)])
+    shares = np.maximum(counts / (24 * 32), LEAST_PROBABILITY)
+    np.testing.assert_allclose(labelled.distributions, shares / shares.sum(axis=1, keepdims=True), atol=1e-6)

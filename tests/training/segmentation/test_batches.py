@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from training.segmentation.batches import Sample, augment, class_mix, make_batch, normalise, prepared
+from training.segmentation.batches import Sample, SoftLabels, augment, class_mix, make_batch, normalise, prepared
 from training.settings import TrainerSettings
 
 FRAME_IDS = [f"f{index}" for index in range(5)]
@@ -14,11 +14,21 @@ def load(frame_id):
     return Sample(rng.integers(0, 256, (40, 48, 3), np.uint8), rng.integers(0, 3, (40, 48), np.uint8))
 
 
+def load_soft(frame_id):
+    """Superpixels of 5 x 6 pixels, of which a part is ignored; a label is the likeliest class."""
+    rng = np.random.default_rng(int(frame_id[1:]))
+    distributions = rng.dirichlet(np.ones(3), 64).astype(np.float32)
+    regions = np.kron(rng.permutation(64).reshape(8, 8), np.ones((5, 6))).astype(np.int32)
+    labels = distributions.argmax(axis=1).astype(np.uint8)
+    labels[:8], distributions[:8] = 255, 0
+    return load(frame_id)._replace(labels=labels[regions], soft=SoftLabels(regions, distributions))
+
+
 def settings(**changes):
     return TrainerSettings(**({"batch": 2, "crop": (32, 32), "updates": 5} | changes))
 
 
-def batch(update, chosen=None, **changes):
+def batch(update, chosen=None, load=load, **changes):
     arguments = {"seed": 0, "round_number": 0} | changes
     return make_batch(load, FRAME_IDS, chosen or settings(), update=update, **arguments)
 
@@ -32,19 +42,22 @@ def test_a_batch_is_a_pure_function_of_seed_round_and_update():
 
 
 def test_shapes_and_types():
-    images, labels, confidence, frame_ids = batch(0)
+    images, labels, confidence, distributions, frame_ids = batch(0)
     assert images.shape == (2, 3, 32, 32) and images.dtype == torch.float32
     assert labels.shape == (2, 32, 32) and labels.dtype == torch.int64
     assert confidence.shape == (2, 32, 32) and (confidence == 1).all()
     assert len(frame_ids) == 2
+    assert distributions is None
+    soft = batch(0, load=load_soft).distributions
+    assert soft.shape == (2, 3, 32, 32) and soft.dtype == torch.float32
 
 
 @pytest.mark.parametrize("mix", [0, 0.5])
 def test_shares_are_the_batch(mix):
     chosen = settings(batch=4, class_mix=mix)
-    whole = batch(2, chosen)
-    shares = [batch(2, chosen, share=(number, 2)) for number in range(2)]
-    for field in ("images", "labels", "confidence"):
+    whole = batch(2, chosen, load_soft)
+    shares = [batch(2, chosen, load_soft, share=(number, 2)) for number in range(2)]
+    for field in ("images", "labels", "confidence", "distributions"):
         assert torch.equal(torch.cat([getattr(share, field) for share in shares]), getattr(whole, field))
     assert shares[0].frame_ids + shares[1].frame_ids == whole.frame_ids
 
@@ -66,6 +79,19 @@ def test_all_crops_are_mixed_where_that_is_asked():
     assert plain.frame_ids == mixed.frame_ids and not torch.equal(plain.labels, mixed.labels)
     partner = plain.labels.flip(0)
     assert ((mixed.labels == plain.labels) | (mixed.labels == partner)).all()
+
+
+@pytest.mark.parametrize("mix", [0, 1])
+@pytest.mark.parametrize("update", range(4))
+def test_distributions_follow_their_labels_through_scale_crop_mirror_and_mix(mix, update):
+    chosen = settings(batch=3, crop=(40, 64), class_mix=mix)
+    soft = batch(update, chosen, load_soft)
+    hard = batch(update, chosen, lambda frame_id: load_soft(frame_id)._replace(soft=None))
+    assert torch.equal(soft.images, hard.images) and torch.equal(soft.labels, hard.labels)
+    counted = soft.labels != 255
+    assert 0 < counted.sum() < counted.numel()
+    assert torch.equal(soft.distributions.argmax(dim=1)[counted], soft.labels[counted])
+    torch.testing.assert_close(soft.distributions.sum(dim=1)[counted], torch.ones(int(counted.sum())))
 
 
 def test_each_pass_takes_each_frame_once():
@@ -104,14 +130,14 @@ def test_labels_follow_their_pixels(seed):
     # White where the label is 1, black where it is 0, in blocks that survive interpolation and jitter.
     labels = np.kron(np.random.default_rng(seed).integers(0, 2, (5, 6)), np.ones((16, 16))).astype(np.uint8)
     frame = np.repeat(255 * labels[..., None], 3, axis=2)
-    image, cut, _ = augment(Sample(frame, labels), settings(scales=(0.75, 1.5)), np.random.default_rng(seed))
+    image, cut, *_ = augment(Sample(frame, labels), settings(scales=(0.75, 1.5)), np.random.default_rng(seed))
     assert (cut <= 1).all()
     assert ((image[..., 0] > 127) == (cut == 1)).mean() > 0.95
 
 
 def test_a_frame_smaller_than_the_crop_is_padded_and_ignored_there():
     sample = Sample(np.full((20, 30, 3), 200, np.uint8), np.zeros((20, 30), np.uint8), np.full((20, 30), 128, np.uint8))
-    image, cut, confidence = augment(sample, settings(crop=(64, 64), scales=(1, 1)), np.random.default_rng(0))
+    image, cut, confidence, _ = augment(sample, settings(crop=(64, 64), scales=(1, 1)), np.random.default_rng(0))
     rows, columns = np.nonzero(cut == 0)
     assert (np.ptp(rows) + 1, np.ptp(columns) + 1, rows.size) == (20, 30, 600)
     assert (cut[cut != 0] == 255).all()

@@ -26,6 +26,14 @@ def test_pixels_weigh_by_class_and_confidence():
     assert loss.item() == pytest.approx((2 * EACH[0] + EACH[1]) / 3)
 
 
+def test_soft_labels_are_the_expectation_over_the_classes():
+    # A pixel that may be either, and one that is surely the second; the ignored ones have no distribution.
+    distributions = torch.tensor([[[[0.25, 0], [0, 0]], [[0.75, 1], [0, 0]]]])
+    weights = pixel_weights(LABELS, torch.tensor([[[0.5, 1], [1, 1]]]), torch.tensor([4.0, 1]))
+    loss = segmentation_loss(LOGITS, distributions, 16, weights, weights.sum())
+    assert loss.item() == pytest.approx((2 * (0.25 * EACH[0] + 0.75 * EACH[1]) + EACH[1]) / 3)
+
+
 def test_a_part_of_a_batch_is_a_part_of_its_loss():
     weights = pixel_weights(LABELS, None, None)
     assert segmentation_loss(LOGITS, LABELS, 16, weights, 8).item() == pytest.approx(sum(EACH) / 8)

@@ -3,6 +3,7 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from itertools import count
 from pathlib import Path
 
@@ -10,12 +11,15 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
+from torch import nn
 from torchvision.models import MobileNetV2
 
 from serving.errors import InputError
-from training.segmentation.batches import Sample
+from tests.training.processes import start
+from training.segmentation.batches import Sample, SoftLabels
 from training.segmentation.networks import DeepLabMobileNetV2
-from training.segmentation.prediction import predict
+from training.segmentation.networks.heads import FullyConnectedPyramid
+from training.segmentation.prediction import class_probabilities, predict
 from training.segmentation.trainer import make_optimizer, poly_rate, recalibrate, train
 from training.settings import TrainerSettings
 
@@ -33,10 +37,25 @@ def load(frame_id):
     return Sample(colours[labels] + noise, labels, np.where(labels == 2, 100, 255).astype(np.uint8))
 
 
-def make_network():
+def load_soft(frame_id):
+    """Each class is a superpixel, which may be another one, too."""
+    sample = load(frame_id)
+    distributions = np.array([[0.7, 0.2, 0.1], [0, 0.9, 0.1], [0.3, 0.1, 0.6]], np.float32)
+    return sample._replace(soft=SoftLabels(sample.labels.astype(np.int32), distributions))
+
+
+def labels_of(frame_id):
+    return load(frame_id).labels
+
+
+def make_network(*, dropout=False):
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        return DeepLabMobileNetV2(MobileNetV2(width_mult=0.25), 3, aspp_rates=(1, 2))
+        network = DeepLabMobileNetV2(MobileNetV2(width_mult=0.25), 3, aspp_rates=(1, 2))
+        if dropout:
+            first, second = nn.Linear(80 * 49, 64), nn.Linear(64, 64)
+            network.head = FullyConnectedPyramid(first, second, channels=80, classes=3, rates=(1,), seed=0)
+        return network
 
 
 def make_settings(**changes):
@@ -50,6 +69,7 @@ def run(network, folder, load=load, *, resume=False, seed=0, frame_ids=FRAME_IDS
         load,
         frame_ids,
         make_settings(**changes),
+        labels=labels_of,
         seed=seed,
         round_number=1,
         checkpoint=folder / "state.safetensors",
@@ -61,7 +81,7 @@ class Killed(BaseException):
     pass
 
 
-def killed_after(calls):
+def killed_after(calls, load=load):
     counter = count()
 
     def wrapped(frame_id):
@@ -92,6 +112,7 @@ OPTIONS = {
     "class_mix": 0.5,
     "class_balance": 0.5,
     "confidence_weights": True,
+    "soft_labels": 1.0,
     "precision": "bf16",
     "channels_last": True,
     "passes": 2,
@@ -104,18 +125,28 @@ HALF = {"precision": "fp16", "optimizer": "sgd", "channels_last": False}
 
 @pytest.mark.parametrize("options", [FROZEN, {}, OPTIONS | FROZEN, OPTIONS | FROZEN | HALF])
 def test_an_interrupted_training_ends_with_the_same_weights(tmp_path, options):
-    whole, halved = make_network(), make_network()
-    (tmp_path / "whole").mkdir()
-    (tmp_path / "halved").mkdir()
-    expected = run(whole, tmp_path / "whole", **options)
-    measuring = 3 if "class_balance" in options else 0 if options else 32
+    interrupted(tmp_path, make_network, load_soft if "soft_labels" in options else load, options)
+
+
+def test_an_interrupted_training_with_dropout_ends_with_the_same_weights(tmp_path):
+    interrupted(tmp_path, partial(make_network, dropout=True), load, FROZEN)
+    network, images = make_network(dropout=True).train(), torch.zeros(1, 3, 33, 33)
+    assert not torch.equal(network(images), network(images))
+
+
+def interrupted(folder, make, load, options):
+    whole, halved = make(), make()
+    (folder / "whole").mkdir()
+    (folder / "halved").mkdir()
+    expected = run(whole, folder / "whole", load, **options)
     with pytest.raises(Killed):
-        run(halved, tmp_path / "halved", killed_after(measuring + 11), **options)
-    resumed = make_network()  # a new process has the initial weights again
-    losses = run(resumed, tmp_path / "halved", resume=True, **options)
+        run(halved, folder / "halved", killed_after(11 if options else 32 + 11, load), **options)
+    torch.manual_seed(123)  # a new process has another state of chance, and the initial weights again
+    resumed = make()
+    losses = run(resumed, folder / "halved", load, resume=True, **options)
     assert np.array_equal(losses, expected)
     assert same_weights(whole, resumed)
-    states = [(tmp_path / name / "state.safetensors").read_bytes() for name in ("whole", "halved")]
+    states = [(folder / name / "state.safetensors").read_bytes() for name in ("whole", "halved")]
     assert states[0] == states[1]
 
 
@@ -131,15 +162,10 @@ def stuck_after(calls):
     return wrapped
 
 
-SCRIPT = """
-import importlib.util, pathlib, sys, torch
-torch.set_num_threads(1)
-spec = importlib.util.spec_from_file_location("test_trainer", sys.argv[1])
-module = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(module)
-load = module.stuck_after(32 + 16)  # of 32 + 24: those that measure, and two for each update
-module.run(module.make_network(), pathlib.Path(sys.argv[2]), load, updates=12, checkpoint_every=1)
-"""
+def stuck(folder):
+    torch.set_num_threads(1)
+    # Of 32 + 24 frames: those that measure, and two for each update.
+    run(make_network(), folder, stuck_after(32 + 16), updates=12, checkpoint_every=1)
 
 
 def test_a_training_that_was_killed_ends_with_the_same_weights(tmp_path):
@@ -148,13 +174,13 @@ def test_a_training_that_was_killed_ends_with_the_same_weights(tmp_path):
     (tmp_path / "killed").mkdir()
     expected = run(whole, tmp_path / "whole", updates=12, checkpoint_every=1)
     checkpoint = tmp_path / "killed" / "state.safetensors"
-    with (tmp_path / "stderr").open("w+b") as log:
-        process = subprocess.Popen([sys.executable, "-c", SCRIPT, __file__, tmp_path / "killed"], stderr=log)
-        deadline = time.monotonic() + 120
-        while process.poll() is None and not checkpoint.exists() and time.monotonic() < deadline:
-            time.sleep(0.01)
-        process.send_signal(signal.SIGKILL)
-        assert process.wait() == -signal.SIGKILL, (tmp_path / "stderr").read_text()
+    process = start(stuck, tmp_path / "killed", log=tmp_path / "log")
+    while not checkpoint.exists():
+        assert process.is_alive(), (tmp_path / "log").read_text()
+        time.sleep(0.01)
+    process.kill()
+    process.join()
+    assert process.exitcode == -signal.SIGKILL
     assert 0 < len(load_file(checkpoint)["losses"]) < 12
     losses = run(resumed, tmp_path / "killed", resume=True, updates=12, checkpoint_every=1)
     assert np.array_equal(losses, expected)
@@ -219,6 +245,19 @@ def test_frames_without_any_label_teach_nothing(tmp_path):
     assert all(torch.equal(value, before[name]) for name, value in network.head.state_dict().items())
 
 
+@pytest.mark.parametrize(("soft", "expected"), [(True, [0.75, 0.25, 0]), (False, [1, 0, 0])])
+def test_soft_labels_teach_how_likely_each_class_is_hard_ones_to_be_sure(tmp_path, soft, expected):
+    def either(_frame_id):
+        labels = np.zeros((33, 33), np.uint8)
+        shares = SoftLabels(labels.astype(np.int32), np.array([[0.75, 0.25, 0]], np.float32))
+        return Sample(np.full((33, 33, 3), 100, np.uint8), labels, soft=shares if soft else None)
+
+    network = make_network()
+    run(network, tmp_path, either, frame_ids=["a"], updates=40, learning_rate=0.01, scales=(1, 1))
+    answer = class_probabilities(network, either("a").frame, (33, 33)).mean(axis=(1, 2))
+    assert answer == pytest.approx(expected, abs=0.03)
+
+
 def test_no_frames_is_an_error(tmp_path):
     with pytest.raises(InputError, match="no frames"):
         run(make_network(), tmp_path, frame_ids=[])
@@ -252,18 +291,26 @@ module = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(module)
 from training.segmentation import distributed
 distributed.join()
-losses = module.run(module.make_network(), pathlib.Path(sys.argv[2]), **module.SHARED)
+losses = module.run(module.make_network(), pathlib.Path(sys.argv[2]), module.load_soft, **module.SHARED)
 if distributed.number() == 0:
     print(" ".join(f"{loss:.6f}" for loss in losses))
 """
-SHARED = {"batch": 4, "updates": 3, "passes": 2, "batch_norm": "frozen", "class_balance": 0.5, "average": 0.5}
+SHARED = {
+    "batch": 4,
+    "updates": 3,
+    "passes": 2,
+    "batch_norm": "frozen",
+    "class_balance": 0.5,
+    "average": 0.5,
+    "soft_labels": 1.0,
+}
 
 
 def test_two_processes_have_the_losses_of_one(tmp_path):
     (tmp_path / "worker.py").write_text(WORKER)
     (tmp_path / "alone").mkdir()
     alone = make_network()
-    expected = run(alone, tmp_path / "alone", **SHARED)
+    expected = run(alone, tmp_path / "alone", load_soft, **SHARED)
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     result = subprocess.run(
         [*torchrun, tmp_path / "worker.py", __file__, tmp_path],

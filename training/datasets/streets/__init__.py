@@ -5,7 +5,8 @@ colour and class (`canvas`), then seen through a sensor (`light.develop`). It ne
 project runs and is tested on a machine that has nothing.
 """
 
-from functools import lru_cache
+from collections.abc import Callable
+from functools import cache, lru_cache
 
 import numpy as np
 
@@ -18,7 +19,7 @@ from training.taxonomy import CITYSCAPES
 SPLITS = ("train", "val")
 """The splits; a split's position is part of the seed of its scenes."""
 _CACHE_BYTES = 2**26
-"""Scenes that a data set keeps rendered, in bytes: 227 of 192 x 384, 8 of 1024 x 2048."""
+"""Scenes of one size that stay rendered, in bytes: 227 of 192 x 384, 8 of 1024 x 2048."""
 
 
 class Streets(Dataset):
@@ -52,7 +53,6 @@ class Streets(Dataset):
         self.split = split
         self.frame_ids = tuple(f"streets_{split}_{index:04d}" for index in range(count))
         self._size, self._seed = size, seed
-        self._render = lru_cache(max(1, _CACHE_BYTES // (4 * size[0] * size[1])))(render)
         self._indices = {frame_id: index for index, frame_id in enumerate(self.frame_ids)}
 
     @property
@@ -74,7 +74,13 @@ class Streets(Dataset):
                 f"streets, split '{self.split}': no frame '{frame_id}'; "
                 f"there are {self.frame_ids[0]} to {self.frame_ids[-1]}"
             )
-        return self._render(self._size, self.split, self._indices[frame_id], self._seed)
+        return _renderer(self._size)(self._size, self.split, self._indices[frame_id], self._seed)
+
+
+@cache
+def _renderer(size: tuple[int, int]) -> Callable[[tuple[int, int], str, int, int], tuple[Frame, Labels]]:
+    """Return `render` with a memory that all data sets of a size share."""
+    return lru_cache(max(1, _CACHE_BYTES // (4 * size[0] * size[1])))(render)
 
 
 def render(size: tuple[int, int], split: str, index: int, seed: int) -> tuple[Frame, Labels]:
