@@ -123,7 +123,7 @@ class ChosenPeer:
         if not python and not peer.own:
             raise InputError(
                 f"--peer {text}: say which python holds it, such as --peer {name}=/opt/{name}/bin/python; its "
-                f"environment needs {", ".join(peer.modules)}, onnxruntime and simplejpeg"
+                f"environment needs {', '.join(peer.modules)}, onnxruntime and simplejpeg"
             )
         python = python or sys.executable
         if shutil.which(python) is None:
