@@ -15,7 +15,7 @@ SUITES = ("latency", "overload", "swap", "soak", "fuzz", "all")
 @click.option(
     "--suite",
     type=click.Choice(SUITES),
-    help="[default: latency and a short overload, under 10 minutes; `all` takes about 40]",
+    help="[default: latency and a short overload, 8 minutes; `all` takes 25]",
 )
 @click.option("--model", type=click.Path(path_type=Path), help="The exported ONNX file. [default: the shipped one]")
 @click.option(
@@ -23,7 +23,8 @@ SUITES = ("latency", "overload", "swap", "soak", "fuzz", "all")
     "peers",
     multiple=True,
     metavar="NAME[=PYTHON]",
-    help="Measure another server beside ours, installed in the environment of that python; may be repeated.",
+    help="Measure another server beside ours, from the environment of that python: grpc, grpc-aio, mlserver, litserve "
+    "or torchserve; may be repeated. Without --suite, nothing else.",
 )
 @click.option("--out", type=click.Path(path_type=Path, file_okay=False), help="Folder for table, plot and raw figures.")
 @click.option(

@@ -12,18 +12,18 @@ import grpc
 from onepixel.v1 import segmentation_pb2 as pb
 from tqdm import tqdm
 
-from serving.benchmarks.bench import Bench, Findings
+from serving.benchmarks.bench import Bench, Findings, growth
 from serving.benchmarks.mutation import SIZE, Corpus
 from serving.benchmarks.senders import OPTIONS
 from serving.benchmarks.tiny_model import tiny_model
-from serving.benchmarks.workload import SEGMENT, STREAM_SEGMENT
+from serving.benchmarks.workload import MODEL_INFER, SEGMENT, STREAM_SEGMENT
 
 MESSAGES = 100_000
 PARTS = 20
 """Between which the server is looked at."""
 THREADS = 4
-STREAMS = 0.1
-"""Share of the messages that are sent on streams."""
+TURN = 10
+"""Of so many calls one is a stream, and three are the Open Inference Protocol's."""
 PATIENCE = 30.0
 """Seconds until a call counts as unanswered."""
 UNANSWERED = "UNANSWERED"
@@ -34,7 +34,8 @@ def run_fuzz(bench: Bench) -> Findings:
 
     Returns
     -------
-    `fuzz_crashes`, how often the server ended, and `fuzz_unanswered`, calls without a status of the server's.
+    `fuzz_crashes`, how often the server ended, `fuzz_unanswered`, calls without a status of the server's, and
+    `fuzz_memory_ratio`, its memory at the end over that after warm-up.
     """
     model = bench.folder / "small.onnx"
     model.write_bytes(tiny_model(*SIZE))
@@ -52,10 +53,12 @@ def run_fuzz(bench: Bench) -> Findings:
                         crashes += 1
                         break
                     memory.append(server.resident_bytes())
-    return Findings(
-        {"fuzz_crashes": crashes, "fuzz_unanswered": statuses[UNANSWERED]},
-        {"fuzz": {"statuses": statuses, "memory_bytes": memory}},
-    )
+    figures = {
+        "fuzz_crashes": crashes,
+        "fuzz_unanswered": statuses[UNANSWERED],
+        "fuzz_memory_ratio": float("inf") if crashes else growth(memory),
+    }
+    return Findings(figures, {"fuzz": {"statuses": statuses, "memory_bytes": memory}})
 
 
 def send_broken(address: str, seed: int, messages: int) -> Counter[str]:
@@ -73,12 +76,15 @@ def send_broken(address: str, seed: int, messages: int) -> Counter[str]:
 def _send(address: str, seed: int, messages: int) -> Counter[str]:
     corpus, statuses = Corpus(seed), Counter[str]()
     with grpc.insecure_channel(address, options=OPTIONS) as channel:
-        single, stream = channel.unary_unary(SEGMENT), channel.stream_stream(STREAM_SEGMENT)
+        segment, infer = channel.unary_unary(SEGMENT), channel.unary_unary(MODEL_INFER)
+        stream = channel.stream_stream(STREAM_SEGMENT)
         for number in range(messages):
             began = time.monotonic()
             try:
-                if number % round(1 / STREAMS):
-                    single(corpus.request(), timeout=PATIENCE)
+                if (place := number % TURN) > 3:
+                    segment(corpus.request(), timeout=PATIENCE)
+                elif place:
+                    infer(corpus.infer_request(), timeout=PATIENCE)
                 else:
                     for reply in stream(iter(corpus.stream()), timeout=PATIENCE):
                         statuses[f"frame {pb.StreamSegmentResponse.FromString(reply).WhichOneof('outcome')}"] += 1

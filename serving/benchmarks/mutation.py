@@ -3,14 +3,17 @@
 import io
 import random
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
+from onepixel.oip import open_inference_pb2 as oip
 from onepixel.v1 import segmentation_pb2 as pb
 from PIL import Image
 
 from serving.benchmarks.workload import street_like_jpegs
 from serving.frames import decode_image
+
+Value = TypeVar("Value")
 
 SIZE = (96, 128)
 """Height and width of the corpus' frames, pixels."""
@@ -45,6 +48,27 @@ class Corpus:
         message = pb.SegmentRequest()
         self._fill(message.frame)
         self._fill_options(message.options)
+        return self._break_bytes(message.SerializeToString())
+
+    def infer_request(self) -> bytes:
+        """Return a `ModelInferRequest` of the Open Inference Protocol, likewise broken."""
+        message = oip.ModelInferRequest(model_version=self._often("", "1", "7", "newest"))
+        tensor = message.inputs.add(name="images", datatype="BYTES", shape=[self._often(1, *NUMBERS)])
+        image = self._random.choice(self._images)
+        data = self._mutate(image) if self._random.random() < 0.5 else image
+        data = self._often(len(data), *NUMBERS).to_bytes(4, "little") + data
+        if self._random.random() < 0.5:
+            tensor.name, tensor.datatype = "frames", "UINT8"
+            tensor.shape[:] = [1, *SIZE, 3]
+            data = bytes(SIZE[0] * SIZE[1] * self._often(3, 1, 0, 6))
+        if self._random.random() < 0.3:
+            place = self._random.randrange(len(tensor.shape))
+            tensor.shape[place] = self._random.choice((-1, *NUMBERS))
+        tensor.name = self._often(tensor.name, "", "masks", "x" * 5000)
+        tensor.datatype = self._often(tensor.datatype, "FP32", "", "UINT8")
+        if self._random.random() < 0.2:
+            message.outputs.add(name=self._often("class_ids", "confidence", "", "logits"))
+        message.raw_input_contents.extend([data] * self._often(1, 0, 2))
         return self._break_bytes(message.SerializeToString())
 
     def stream(self) -> list[bytes]:
@@ -86,6 +110,9 @@ class Corpus:
         if self._random.random() < 0.2:
             options.max_age.seconds = self._random.choice((-(2**63), -1, 0, 1, 2**63 - 1))
             options.max_age.nanos = self._random.choice((-(2**31), -1, 0, 1, 2**31 - 1))
+
+    def _often(self, usual: Value, *rare: Value) -> Value:
+        return self._random.choice(rare) if self._random.random() < 0.15 else usual
 
     def _enum(self, *numbers: int) -> Any:
         """Return one of an enum's numbers, and now and then one that it has not."""

@@ -50,21 +50,48 @@ BARS = {
     "memory_ratio": Bar("memory after the soak and the swaps over after warm-up", high=1.05),
     "fuzz_crashes": Bar("times that the server ended on mutated input", low=0, high=0),
     "fuzz_unanswered": Bar("mutated calls without a status", low=0, high=0),
+    "fuzz_memory_ratio": Bar("memory after the mutated calls over after warm-up", high=1.05),
     "sigterm_lost": Bar("accepted frames lost on SIGTERM", low=0, high=0),
     "masks_identical": Bar("masks identical to the engine's own (1 = yes)", low=1, high=1),
 }
 """By figure, in the order in which they are told."""
 
 
+PEER_COLUMNS = {
+    "p50_ms": "p50, ms",
+    "p99_ms": "p99, ms",
+    "rate": "per second, 4 clients",
+    "saturated_p99_ms": "p99, ms",
+    "cpu_ratio": "CPU over bare",
+    "memory_bytes": "MiB",
+}
+
+
 def table(figures: Mapping[str, Any]) -> str:
-    """Return the figures as Markdown, each with its bar."""
-    lines = ["| figure | measured | bar | |", "|---|---:|---:|---|"]
-    lines += [
-        f"| {bar.text} | {figures[name]:.4g} | {bar} | {'met' if bar.holds(figures[name]) else 'MISSED'} |"
-        for name, bar in BARS.items()
-        if name in figures
+    """Return the figures as Markdown, each with its bar; and the peers beside ours."""
+    lines = []
+    if known := [name for name in BARS if name in figures]:
+        lines += ["| figure | measured | bar | |", "|---|---:|---:|---|"]
+        lines += [_row(BARS[name], figures[name]) for name in known]
+    for name, compared in figures.get("peers", {}).items():
+        lines += ["", *_peer_lines(name, compared)]
+    return "\n".join(lines).strip()
+
+
+def _row(bar: Bar, value: float) -> str:
+    return f"| {bar.text} | {value:.4g} | {bar} | {'met' if bar.holds(value) else 'MISSED'} |"
+
+
+def _peer_lines(name: str, compared: Mapping[str, Any]) -> list[str]:
+    lines = [
+        f"| {name} beside ours | " + " | ".join(PEER_COLUMNS.values()) + " |",
+        "|---|" + "---:|" * len(PEER_COLUMNS),
     ]
-    return "\n".join(lines)
+    for model in ("tiny", "network"):
+        for server, measured in compared[model].items():
+            cells = [f"{measured[key] / (2**20 if key == 'memory_bytes' else 1):.4g}" for key in PEER_COLUMNS]
+            lines.append(f"| {model}: {server} | " + " | ".join(cells) + " |")
+    return lines
 
 
 def write_report(findings: Findings, folder: Path) -> list[str]:

@@ -41,7 +41,7 @@ def run_suites(
     Parameters
     ----------
     suite
-        One of `SUITES`, or "all"; None means latency and a short overload.
+        One of `SUITES`, or "all"; None means latency and a short overload, or none of them where there are peers.
     model
         The ONNX file; None means the shipped one.
     peers
@@ -71,19 +71,19 @@ def run_suites(
         Generator(cores.generator) as generator,
     ):
         bench = Bench(path, Path(folder), generator, cores, scale)
-        if suite is None:
-            found.add(run_latency(bench))
-            found.add(run_overload(bench, SHORT_OVERLOAD))
-        else:
+        if suite is not None:
             for name in SUITES if suite == "all" else (suite,):
                 found.add(SUITES[name](bench))
+        elif not chosen:
+            found.add(run_latency(bench))
+            found.add(run_overload(bench, SHORT_OVERLOAD))
         for peer in chosen:
             found.add(run_peer(bench, peer))
     found.figures["unaccounted_frames"] = bench.unaccounted
     # What a run was too short for is no number, and JSON has none for it.
     found.figures = {name: value for name, value in found.figures.items() if name == "peers" or math.isfinite(value)}
     found.details["run"] = {
-        "suite": suite or "default",
+        "suite": suite,
         "model": str(path),
         "scale": scale,
         "cores": {"server": cores.server, "generator": cores.generator},

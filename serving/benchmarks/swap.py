@@ -105,7 +105,7 @@ def _stops(bench: Bench) -> Findings:
     exits: Counter[str] = Counter()
     seconds = []
     for _ in tqdm(range(bench.count(STOPS, least=2)), desc="stops", disable=None):
-        with bench.server(case.model) as server:
+        with bench.server(case.model, queue__max_wait=30) as server:  # what is taken is not refused later
             common: dict[str, Any] = {"address": server.address, "until_refused": True}
             under_way = bench.generator.start(
                 UnaryLoad(requests=case.requests, clients=6, **common), StreamLoad(images=case.images, **common)

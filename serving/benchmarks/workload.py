@@ -8,6 +8,7 @@ from serving.frames import encode_jpeg
 
 SEGMENT = "/onepixel.v1.SegmentationService/Segment"
 STREAM_SEGMENT = "/onepixel.v1.SegmentationService/StreamSegment"
+MODEL_INFER = "/inference.GRPCInferenceService/ModelInfer"
 BLOCK = 32
 """Pixels of a side of the areas of one colour."""
 

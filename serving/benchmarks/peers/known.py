@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from serving.benchmarks.workload import SEGMENT, segment_request
+from serving.benchmarks.workload import MODEL_INFER, SEGMENT, segment_request
 from serving.errors import InputError
 
 PACKAGE = Path(__file__).resolve().parents[2]
@@ -74,7 +74,7 @@ PEERS = {
     "mlserver": Peer(
         "mlserver_app",
         ("{model}", "{port}"),
-        "/inference.GRPCInferenceService/ModelInfer",
+        MODEL_INFER,
         _model_infer_request,
         modules=("mlserver",),
     ),

@@ -1,15 +1,18 @@
 """The fuzzer's messages: reproducible, often broken and often not."""
 
+from typing import Any
+
 import pytest
 from google.protobuf.message import DecodeError
+from onepixel.oip import open_inference_pb2 as oip
 from onepixel.v1 import segmentation_pb2 as pb
 
 from serving.benchmarks.mutation import Corpus
 
 
-def parses(data: bytes) -> bool:
+def parses(data: bytes, message: Any = pb.SegmentRequest) -> bool:
     try:
-        pb.SegmentRequest.FromString(data)
+        message.FromString(data)
     except DecodeError:
         return False
     return True
@@ -26,6 +29,8 @@ def test_a_seed_gives_the_same_messages() -> None:
 def test_some_messages_are_whole_and_some_are_not() -> None:
     corpus = Corpus(0)
     whole = sum(parses(corpus.request()) for _ in range(300))
+    assert 150 < whole < 300
+    whole = sum(parses(corpus.infer_request(), oip.ModelInferRequest) for _ in range(300))
     assert 150 < whole < 300
 
 

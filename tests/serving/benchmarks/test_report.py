@@ -23,6 +23,14 @@ def test_the_table_says_which_bars_are_met() -> None:
     assert BARS["fuzz_crashes"].text not in lines
 
 
+def test_peers_stand_beside_ours() -> None:
+    side = {"p50_ms": 5.0, "p99_ms": 9.0, "rate": 200.0, "saturated_p99_ms": 30.0, "cpu_ratio": 1.25}
+    side["memory_bytes"] = 2**27
+    lines = table({"peers": {"grpc": {"tiny": {"onepixel": side, "grpc": side}, "network": {}, "ahead": True}}})
+    figures = "5 | 9 | 200 | 30 | 1.25 | 128"
+    assert lines.splitlines()[2:] == [f"| tiny: onepixel | {figures} |", f"| tiny: grpc | {figures} |"]
+
+
 def test_memory_grows_by_what_the_last_fifth_has_over_the_second() -> None:
     assert growth([1, 9, 10, 10, 50, 11, 12, 13, 15, 25]) == 2.0
 

@@ -38,7 +38,7 @@ FIGURES = {
     },
     "swap": {"swap_failed", "swap_mixed", "swap_p99_ratio", "memory_ratio", "sigterm_lost"},
     "soak": {"memory_ratio"},
-    "fuzz": {"fuzz_crashes", "fuzz_unanswered"},
+    "fuzz": {"fuzz_crashes", "fuzz_unanswered", "fuzz_memory_ratio"},
 }
 
 
