@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from serving.engines import Engine, onnx_runtime, open_engine
+from serving.engines import Engine, onnx_runtime, open_engine, open_vino
 from serving.engines.onnx_runtime import BoundEngine
 from serving.errors import InputError
 from serving.frames import Pixels
@@ -81,6 +81,7 @@ def test_openvino_names_the_file_that_it_cannot_compile() -> None:
 
 
 def test_openvino_that_is_not_installed_is_an_error(model_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    open_vino._core.cache_clear()
     monkeypatch.setitem(sys.modules, "openvino", None)
     with pytest.raises(InputError, match="needs the extra 'openvino': pip install"):
         Model.load(model_path, settings=EngineSettings(backend="openvino"))
