@@ -84,8 +84,13 @@ class Tracker:
         return found
 
     def describe(self, parameters: Mapping[str, Any], tags: Mapping[str, str], files: list[Path]) -> None:
-        """Log parameters (nested keys joined by dots), tags and files on the open run."""
-        mlflow.log_params(dict(_flatten(parameters)))
+        """Log parameters (nested keys joined by dots), tags and files on the open run.
+
+        A parameter that the run has stays as it was: MLflow knows no others, and a pipeline may go on with another
+        number of workers.
+        """
+        known = mlflow.get_run(_active_run().info.run_id).data.params
+        mlflow.log_params({key: value for key, value in _flatten(parameters) if key not in known})
         mlflow.set_tags(dict(tags))
         for path in files:
             mlflow.log_artifact(str(path))

@@ -82,7 +82,7 @@ def test_unknown_and_unreadable_configurations(tmp_path):
         (b"a: [", r"settings\.yaml is not YAML"),
         (b"name: 2001-99-99", r"settings\.yaml is not YAML: month"),
         (b"- a", r"settings\.yaml must hold keys and values, got \['a'\]"),
-        (b"", r"settings\.yaml must hold keys and values, got None"),
+        (b"", r"settings\.yaml: name: Field required"),
     ],
 )
 def test_what_is_no_configuration_is_told_with_its_file(tmp_path, read, content, message):
