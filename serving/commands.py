@@ -83,7 +83,8 @@ def serve(
     signal.signal(signal.SIGINT, on_signal)
     server = Server(repository, settings)
     server.start()
-    repository.watch(settings.repository.poll_seconds)
+    alone = settings.engine.threads == 1 and settings.engine.backend == "onnxruntime"
+    repository.watch(settings.repository.poll_seconds, alone=alone)
     models = [{"name": model.name, "version": model.version, "digest": model.digest} for model in repository.models()]
     if as_json:
         click.echo(json.dumps({"address": server.address, "metrics_address": server.metrics_address, "models": models}))

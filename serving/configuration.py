@@ -46,6 +46,8 @@ def parse(text: str, source: str) -> Tree:
         tree = yaml.safe_load(text)
     except (yaml.YAMLError, ValueError) as error:  # ValueError: of an impossible date
         raise InputError(f"{source} is not YAML: {error}") from error
+    if tree is None:
+        return {}  # an empty file, or comments alone
     if not isinstance(tree, dict):
         raise InputError(f"{source} must hold keys and values, got {tree!r}")
     return tree

@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import MappingProxyType
 
+from serving.background import give_memory_back, yielding
 from serving.errors import InputError
 from serving.model import Model, name_and_version
 
@@ -125,11 +126,11 @@ class WatchedRepository(Repository):
         super().__init__({key: load(path, *key) for key, (path, _) in self._seen.items()}, default_model)
         self._ended = threading.Event()
 
-    def refresh(self) -> None:
-        """Look once, and follow what has changed."""
+    def refresh(self) -> bool:
+        """Look once, and follow what has changed; return whether anything has."""
         seen = self._look()
         if seen == self._seen:
-            return
+            return False
         models: dict[Key, Model] = {}
         for key, (path, signature) in seen.items():
             if key in self._models and self._seen.get(key) == (path, signature):
@@ -139,19 +140,31 @@ class WatchedRepository(Repository):
         self._seen = seen
         if not models:
             logger.error("%s: no model that can be served; what was served stays", self._source)
-            return
+            return True
         for key in self._models.keys() - models.keys():
             logger.info("model %s version %s is served no more", *key)
         self._show(models)
+        return True
 
-    def watch(self, seconds: float) -> None:
-        """Look every so many seconds, on a thread of its own, until `close`."""
+    def watch(self, seconds: float, *, alone: bool = False) -> None:
+        """Look every so many seconds, on a thread of its own, until `close`.
+
+        Parameters
+        ----------
+        seconds
+            How often.
+        alone
+            Whether reading a model starts no threads that stay; see `yielding`.
+        """
 
         def look() -> None:
-            failure = ""
+            failure, changed = "", False
             while not self._ended.wait(seconds):
+                if changed:
+                    give_memory_back()  # what was let go has answered its frames by now
                 try:
-                    self.refresh()
+                    with yielding(alone=alone):
+                        changed = self.refresh()
                     failure = ""
                 except Exception as error:  # as of a disk that fails: the next look may succeed
                     if failure != (failure := str(error)):

@@ -1,0 +1,69 @@
+"""What keeps a new model from disturbing those who are answered: its loading waits for idle processors, and the memory
+of the model that it replaces goes back.
+"""
+
+import ctypes
+import os
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+LOWEST = 19
+
+
+@contextmanager
+def yielding(*, alone: bool) -> Iterator[None]:
+    """Let the calling thread run only where nobody else wants its processor, for as long as the context lasts.
+
+    On Linux, where each thread has a priority of its own. Raising it again takes a privilege, so the thread should be
+    one that does nothing else; and threads that it starts inherit it.
+
+    Parameters
+    ----------
+    alone
+        Whether it starts no threads that go on afterwards. Where it does, nothing is done without the privilege, with
+        which they are raised again.
+    """
+    if sys.platform != "linux" or not (alone or _may_raise()):
+        yield
+        return
+    before = _threads()
+    os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), LOWEST)
+    try:
+        yield
+    finally:
+        if not alone:
+            for thread in {*_threads() - before, threading.get_native_id()}:
+                os.setpriority(os.PRIO_PROCESS, thread, 0)
+
+
+def give_memory_back() -> None:
+    """Return freed memory to the system, where the C library is glibc, which keeps most of it."""
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform == "linux" else None
+    if trim is not None:
+        trim(0)
+
+
+def _threads() -> set[int]:
+    return {int(task.name) for task in Path("/proc/self/task").iterdir()}
+
+
+def _may_raise() -> bool:
+    """Tell whether this process may raise a thread's priority."""
+    allowed = False
+
+    def ask() -> None:
+        nonlocal allowed
+        try:
+            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 1)
+            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 0)
+            allowed = True
+        except PermissionError:
+            pass
+
+    asking = threading.Thread(target=ask)  # which ends, whatever its priority is then
+    asking.start()
+    asking.join()
+    return allowed
