@@ -20,7 +20,7 @@ from collections import Counter
 from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Protocol
-from weakref import WeakKeyDictionary
+from weakref import WeakKeyDictionary, ref
 
 import numpy as np
 
@@ -220,7 +220,8 @@ class InferenceQueue:
             else:
                 if not at_once or self._busy or self._waiting or self._settings.max_batch > 1:
                     self._waiting.add(client, work)
-                    future.add_done_callback(lambda _: self._forget(client, work))
+                    reference = ref(work)  # else frame, engine and masks would stay until the garbage is collected
+                    future.add_done_callback(lambda _: self._forget(client, reference()))
                     if not self._busy:
                         self._changed.notify()
                     return future
@@ -263,9 +264,9 @@ class InferenceQueue:
     def _cost(self, work: _Work) -> float:
         return work.cost + self._costs.get(work.engine, self._interval)
 
-    def _forget(self, client: str, work: _Work) -> None:
+    def _forget(self, client: str, work: _Work | None) -> None:
         """Take a frame that was cancelled out of its line."""
-        if work.future.cancelled():
+        if work is not None and work.future.cancelled():
             with self._changed:
                 self._waiting.remove(client, work)
 
