@@ -28,13 +28,13 @@ class EngineSettings(_Section):
     """What runs the network; `onepixel tune` measures and writes this section (docs/tuning.md)."""
 
     backend: Literal["onnxruntime", "openvino"] = "onnxruntime"
-    """"openvino" needs the extra of that name, and runs on a CPU alone. In fp32 it takes 0.86 to 0.94 of the time."""
+    """"openvino" needs the extra of that name, and runs on a CPU alone. In fp32 it takes 0.88 to 0.92 of the time."""
     device: Literal["cpu", "cuda", "tensorrt"] = "cpu"
     """"cuda" and "tensorrt" are the first NVIDIA GPU, by ONNX Runtime's providers of these names."""
     threads: Annotated[int, Field(ge=0)] = 0
-    """CPU threads of one inference; 0 means one per physical core. Two take 0.56 of one's time."""
+    """CPU threads of one inference; 0 means one per physical core. Two take 0.55 of one's time."""
     precision: Literal["fp32", "tf32", "fp16", "bf16"] = "fp32"
-    """Arithmetic of what the file holds in fp32. OpenVINO has bf16 (0.55 of the time), CUDA tf32, TensorRT fp16."""
+    """Arithmetic of what the file holds in fp32. OpenVINO has bf16 (0.52 of the time), CUDA tf32, TensorRT fp16."""
     spinning: bool = False
     """Whether ONNX Runtime's idle threads keep their cores. Alone on the machine an inference takes 0.97 of the time;
     where others share the cores, as the decoding of the next frames does, up to 1.7 x."""
