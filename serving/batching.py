@@ -246,6 +246,11 @@ class InferenceQueue:
     def _check_room(self, client: str, frames: int, deadline: float | None) -> None:
         if self._counted + frames > self._capacity:
             raise QueueFull(f"all {self._capacity} places are taken; retry later", self._interval or None)
+        if (frames - 1) * self._interval > self._settings.max_wait:
+            raise QueueFull(
+                f"{frames} frames at once take {frames * self._interval:.3g} s; at most "
+                f"{self._settings.max_wait:g} s may be waited: send fewer"
+            )
         total, own = self._held.total(), self._held[client]
         if not total:
             return  # whatever was measured: else a wrong measurement would never be mended

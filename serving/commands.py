@@ -107,14 +107,16 @@ def serve(
 @click.argument("source", metavar="FILE|FOLDER|VIDEO", type=click.Path(path_type=Path))
 @click.option("--server", "address", default=DEFAULT_ADDRESS, show_default=True, help="HOST:PORT of the server.")
 @click.option("--out", required=True, type=click.Path(path_type=Path, file_okay=False), help="Folder for the results.")
+@click.option("--model", "model_name", default="", help="The served model. [default: the server's]")
 @credential_options
 @json_option
-def segment(source: Path, address: str, out: Path, as_json: bool, **files: Path | None) -> None:
+def segment(source: Path, address: str, model_name: str, out: Path, as_json: bool, **files: Path | None) -> None:
     """Segment an image, a folder of images or a video through a server.
 
     Writes for each frame <stem>.png (class ids, 8-bit greyscale) and <stem>_overlay.png (colours over the frame); for
     a video <stem>_000001.png and so on, and one <stem>_overlay.mp4. Exits 1 if any frame failed; the others are there.
     """
+    import grpc
     from tqdm import tqdm
 
     from serving.client import Client, ServerError
@@ -122,11 +124,12 @@ def segment(source: Path, address: str, out: Path, as_json: bool, **files: Path 
     began = time.monotonic()
     frames = 0
     failures: list[dict[str, str]] = []
-    with Client(address, credentials=credentials(**files)) as client:
+    with Client(address, model_name=model_name, credentials=credentials(**files)) as client:
         try:
             client.wait_ready(PATIENCE)
         except ServerError as error:
-            raise InputError(f"--server: {error.message}") from error
+            option = "--model" if error.code is grpc.StatusCode.NOT_FOUND else "--server"
+            raise InputError(f"{option}: {error.message}") from error
         info = client.model_info()
         total, results = _plan(client, source, out)
         try:
@@ -158,6 +161,10 @@ def segment(source: Path, address: str, out: Path, as_json: bool, **files: Path 
 def _plan(client: "Client", source: Path, out: Path) -> tuple[int, Iterator["Result"]]:
     from serving import segment_files as files
 
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"--out: {out} cannot be made: {error.strerror}") from error
     if source.suffix.lower() in files.VIDEO_SUFFIXES and source.is_file():
         return files.count_frames(source), files.segment_video(client, source, out)
     images = files.find_images(source, out)

@@ -55,6 +55,8 @@ class Repository:
             raise InputError("no model to serve")
         if default_model is not None and default_model not in self._newest:
             raise InputError(f"default_model: '{default_model}' is not served; {_listed(self._newest)} is")
+        if default_model is None and len(self._newest) > 1:
+            logger.warning("requests that name no model are refused; default_model: one of %s", _listed(self._newest))
 
     @classmethod
     def of(cls, model: Model) -> "Repository":
@@ -121,6 +123,8 @@ class WatchedRepository(Repository):
     """
 
     def __init__(self, source: Path, load: Load, *, name: str | None = None, default_model: str | None = None) -> None:
+        if name is not None and source.is_dir():
+            raise InputError(f"name: '{name}' is for the model of a file; in the folder {source} each has its own")
         self._source, self._load, self._name = source, load, name
         self._seen = self._look()
         super().__init__({key: load(path, *key) for key, (path, _) in self._seen.items()}, default_model)

@@ -7,6 +7,7 @@ and limits count by client, so that is what a caller cannot choose.
 import hashlib
 import hmac
 import logging
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -21,12 +22,16 @@ logger = logging.getLogger(__name__)
 
 OPEN_SERVICES = ("/grpc.health.v1.Health/",)
 """What answers without a token: an orchestrator's probe has none."""
+LOOK_SECONDS = 1.0
+"""How often the file of tokens is looked at."""
 SHORTEST_TOKEN = 16
 """Characters."""
 
 
 class Tokens:
     """The clients' tokens, by a file with a line `NAME TOKEN` for each; a comment begins with `#`, or ` #` after those.
+
+    A file that changes is read anew within a second or two; one that is no more right leaves the tokens as they were.
 
     Parameters
     ----------
@@ -40,19 +45,14 @@ class Tokens:
     """
 
     def __init__(self, path: Path) -> None:
-        self._digests: list[tuple[bytes, str]] = []
-        for number, line in enumerate(read_file(path).decode("utf-8", "replace").splitlines(), start=1):
-            words = [] if line.startswith("#") else line.split(" #")[0].split()
-            if not words:
-                continue
-            if len(words) != 2 or len(words[1]) < SHORTEST_TOKEN:
-                raise InputError(f"{path}: line {number} should be NAME TOKEN, of {SHORTEST_TOKEN} characters or more")
-            self._digests.append((hashlib.sha256(words[1].encode()).digest(), words[0]))
-        if not self._digests:
-            raise InputError(f"{path}: no token; a line is NAME TOKEN")
+        self._path = path
+        self._digests = _token_digests(path)
+        self._stamp = path.stat().st_mtime_ns
+        self._looked = time.monotonic()
 
     def name_of(self, authorization: str) -> str | None:
         """Return whose token `Bearer TOKEN` holds, in a time that does not depend on the token; None if nobody's."""
+        self._refresh()
         kind, _, token = authorization.partition(" ")
         digest = hashlib.sha256(token.strip().encode("utf-8", "replace")).digest()
         found = None
@@ -60,6 +60,19 @@ class Tokens:
             if hmac.compare_digest(known, digest):
                 found = name
         return found if kind.lower() == "bearer" else None
+
+    def _refresh(self) -> None:
+        now = time.monotonic()
+        if now < self._looked + LOOK_SECONDS:
+            return
+        self._looked = now
+        try:
+            if self._stamp != (stamp := self._path.stat().st_mtime_ns):
+                self._stamp = stamp
+                self._digests = _token_digests(self._path)
+                logger.info("%s: read anew, %d tokens", self._path, len(self._digests))
+        except (OSError, InputError) as error:
+            logger.error("the tokens stay as they were: %s", error)
 
 
 class TokenInterceptor(grpc.ServerInterceptor):
@@ -140,6 +153,21 @@ def server_credentials(settings: SecuritySettings) -> grpc.ServerCredentials | N
     return grpc.dynamic_ssl_server_credentials(initial, newer, require_client_authentication=authorities is not None)
 
 
+def _token_digests(path: Path) -> list[tuple[bytes, str]]:
+    """Return the tokens' sha256 and their clients' names."""
+    digests = []
+    for number, line in enumerate(read_file(path).decode("utf-8", "replace").splitlines(), start=1):
+        words = [] if line.startswith("#") else line.split(" #")[0].split()
+        if not words:
+            continue
+        if len(words) != 2 or len(words[1]) < SHORTEST_TOKEN:
+            raise InputError(f"{path}: line {number} should be NAME TOKEN, of {SHORTEST_TOKEN} characters or more")
+        digests.append((hashlib.sha256(words[1].encode()).digest(), words[0]))
+    if not digests:
+        raise InputError(f"{path}: no token; a line is NAME TOKEN")
+    return digests
+
+
 def _authorization(metadata: Sequence[tuple[str, str | bytes]] | None) -> str:
     """Return the one `authorization` of a call; empty where there is none, or more than one."""
     given = [value for key, value in metadata or () if key == "authorization"]
@@ -147,4 +175,5 @@ def _authorization(metadata: Sequence[tuple[str, str | bytes]] | None) -> str:
 
 
 def _refuse(_: object, context: grpc.ServicerContext) -> None:
+    logger.info("refused: %s has no known token", context.peer())
     context.abort(grpc.StatusCode.UNAUTHENTICATED, "the metadata `authorization: Bearer TOKEN` is missing or unknown")

@@ -21,6 +21,9 @@ from serving.metadata import ClassDescription
 if TYPE_CHECKING:
     from serving.model import Model  # a client needs no runtime
 
+MAX_CAMERA_ID = 256
+"""Characters. It is echoed on each outcome of a stream, of which many may wait."""
+
 Choice = TypeVar("Choice", bound=Enum)
 
 
@@ -246,8 +249,10 @@ def frame_pixels(frame: pb.Frame, max_pixels: int) -> Pixels:
     Raises
     ------
     InputError
-        If it has no image, or one that cannot be decoded.
+        If it has no image, or one that cannot be decoded, or its camera's id is too long.
     """
+    if len(frame.camera_id) > MAX_CAMERA_ID:
+        raise InputError(f"frame.camera_id: {len(frame.camera_id)} characters; at most {MAX_CAMERA_ID}")
     kind = frame.WhichOneof("image")
     if kind == "encoded":
         image_format = enum_member(frame.encoded.format, ImageFormat, pb.ImageFormat, "encoded.format")

@@ -11,6 +11,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
+from contextlib import suppress
 from functools import partial
 
 from google.rpc import code_pb2
@@ -18,17 +19,16 @@ from onepixel.v1 import segmentation_pb2 as pb
 
 from serving import wire
 from serving.batching import Inference
-from serving.errors import Expired, InputError
+from serving.errors import Expired
 from serving.metrics import Outcome
 from serving.model import Model
+from serving.repository import UnknownModel
 from serving.services.answers import Answerer, Started
 from serving.services.statuses import Caller, outcome_of, status_of
 from serving.wire import OverflowPolicy, SegmentOptions
 
 DEPTH = 2
 """Frames of one stream past decoding: one in the engine, one ready for it."""
-MAX_CAMERA_ID = 256
-"""Characters of a camera's id; a longer one is an error. It is echoed on each outcome, of which many may wait."""
 MAX_UNSENT = 1024
 """Outcomes that wait for a client that does not read."""
 
@@ -44,7 +44,9 @@ class _Entry:
         self.started: Started | None = None
         self.outcome = Outcome.MASK
         self.segmentation: wire.Chunks = []
-        self.response = pb.StreamSegmentResponse(camera_id=frame.camera_id[:MAX_CAMERA_ID], sequence=frame.sequence)
+        self.response = pb.StreamSegmentResponse(
+            camera_id=frame.camera_id[: wire.MAX_CAMERA_ID], sequence=frame.sequence
+        )
         if frame.HasField("capture_time"):
             self.response.capture_time.seconds = frame.capture_time.seconds
             self.response.capture_time.nanos = frame.capture_time.nanos
@@ -222,8 +224,6 @@ class Stream:
         deadline = None if max_age is None else entry.arrived + max_age
         place = None
         try:
-            if len(frame.camera_id) > MAX_CAMERA_ID:
-                raise InputError(f"frame.camera_id: {len(frame.camera_id)} characters; at most {MAX_CAMERA_ID}")
             model = self._find()
             place = self._answerer.queue.enter(self._caller.client, refuse=False)
             read = partial(wire.frame_pixels, frame, self._answerer.max_pixels)
@@ -253,7 +253,11 @@ class Stream:
         self._answerer.refused(self._caller, entry.response.camera_id, entry.response.sequence, error)
 
     def _end(self, entry: _Entry) -> None:
-        self._metrics.ended(entry.outcome, entry.started.model if entry.started else None)
+        model = entry.started.model if entry.started else None
+        if model is None:
+            with suppress(UnknownModel):
+                model = self._find()
+        self._metrics.ended(entry.outcome, model)
 
     def _notify(self, _: Future[Inference]) -> None:
         with self._changed:

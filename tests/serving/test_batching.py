@@ -101,6 +101,16 @@ def test_what_would_wait_too_long_is_refused_and_told_when_to_come_again(engine:
     queue.enter("a", deadline=time.monotonic() + 1.3)
 
 
+def test_more_frames_at_once_than_may_wait_are_refused_without_a_hint() -> None:
+    queue = measured(InferenceQueue(capacity=64, settings=QueueSettings(max_wait=1.0)), 0.25)
+    queue.enter("a", frames=5).leave()
+    with pytest.raises(
+        QueueFull, match=r"6 frames at once take 1\.5 s; at most 1 s may be waited: send fewer"
+    ) as caught:
+        queue.enter("a", frames=6)
+    assert caught.value.retry_after is None
+
+
 def test_an_empty_queue_takes_every_frame(engine: GatedEngine) -> None:
     queue = measured(InferenceQueue(capacity=64, settings=QueueSettings(max_wait=0.1)), 50.0)
     with queue.enter("a", deadline=time.monotonic() + 0.1), pytest.raises(QueueFull):

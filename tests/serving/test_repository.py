@@ -40,10 +40,13 @@ def keys(repository: Repository) -> list[tuple[str, str]]:
     return [(model.name, model.version) for model in repository.models()]
 
 
-def test_all_of_a_folder_is_served_by_name_and_version(store: Path) -> None:
+def test_all_of_a_folder_is_served_by_name_and_version(store: Path, caplog: pytest.LogCaptureFixture) -> None:
     (store / "streets" / "notes").mkdir()
     (store / "README.md").write_text("what is here")
     repository = WatchedRepository(store, load)
+    assert "requests that name no model are refused; default_model: one of 'streets', 'tracks'" in caplog.text
+    with pytest.raises(InputError, match="name: 'camera' is for the model of a file"):
+        WatchedRepository(store, load, name="camera")
     assert keys(repository) == [("streets", "9"), ("streets", "10"), ("tracks", "1")]
     assert repository.find("streets").version == "10"  # the newest, by number
     assert repository.find("streets", "9").version == "9"
@@ -61,7 +64,7 @@ def test_all_of_a_folder_is_served_by_name_and_version(store: Path) -> None:
 
 def test_versions_come_and_go(store: Path, model_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, logger="serving")
-    repository = WatchedRepository(store, load)
+    repository = WatchedRepository(store, load, default_model="streets")
     before = repository.find("streets")
     repository.refresh()
     assert repository.find("streets") is before and not caplog.records
@@ -81,7 +84,7 @@ def test_versions_come_and_go(store: Path, model_path: Path, caplog: pytest.LogC
 def test_a_broken_version_is_refused_once_and_the_old_one_stays(
     store: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    repository = WatchedRepository(store, load)
+    repository = WatchedRepository(store, load, default_model="streets")
     broken = tmp_path / "broken.onnx"
     broken.write_bytes(b"no model")
     put(store, "streets", "11", broken)
@@ -127,7 +130,7 @@ def test_a_linked_version_has_the_name_of_its_place(tmp_path: Path, model_path: 
 def test_watching_follows_by_itself_and_survives_what_goes_wrong(
     store: Path, model_path: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    repository = WatchedRepository(store, load)
+    repository = WatchedRepository(store, load, default_model="streets")
     repository.watch(0.01)
     store.rename(tmp_path / "away")
     deadline = time.monotonic() + 10

@@ -14,6 +14,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from onepixel.v1 import segmentation_pb2 as pb
 from onepixel.v1 import segmentation_pb2_grpc as pb_grpc
 
+from serving import security as security_module
 from serving.__main__ import main
 from serving.client import Client, Credentials, ServerError
 from serving.errors import InputError
@@ -170,6 +171,25 @@ def test_a_token_names_its_client(tmp_path: Path) -> None:
     assert tokens.name_of("bearer left-token-0123456789") == "left"
     assert tokens.name_of("Basic left-token-0123456789") is None
     assert tokens.name_of("") is None
+
+
+def test_tokens_that_change_are_read_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(security_module, "LOOK_SECONDS", 0.0)
+    path = tmp_path / "tokens"
+    path.write_text(TOKENS)
+    tokens = Tokens(path)
+    for content, names in (
+        ("new brand-new-token-123456\n", ("new", None)),
+        ("new short\n", ("new", None)),  # which is logged, and nobody is locked out
+        (TOKENS, (None, "left")),
+    ):
+        path.with_suffix(".new").write_text(content)
+        path.with_suffix(".new").replace(path)
+        known = (tokens.name_of("Bearer brand-new-token-123456"), tokens.name_of("Bearer left-token-0123456789"))
+        assert known == names
+    assert "the tokens stay as they were" in caplog.text
 
 
 @pytest.mark.parametrize(
