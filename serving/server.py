@@ -1,9 +1,7 @@
 """The gRPC server: models, their queue, the services, and what watches over them.
 
-Synchronous grpcio, measured against grpc.aio with an executor by `python -m serving.benchmarks.transport`: CPU per
-frame over the bare loop's, on a trivial model on two idle cores, one client / four calls at once: synchronous
-1.24 / 1.24, asynchronous 1.33 / 1.29, this server 1.35 / 1.26. So asyncio costs more, and its event loop would be one
-more thread between a frame and its thread.
+Synchronous grpcio: asyncio with an executor costs more processor time a frame, and its event loop would be one more
+thread between a frame and its thread (`onepixel bench serving --peer grpc --peer grpc-aio` measures both beside ours).
 Binds to loopback unless told otherwise, in the clear.
 """
 
@@ -27,6 +25,7 @@ from serving.security import Clients, TokenInterceptor, Tokens, server_credentia
 from serving.services.answers import Answerer
 from serving.services.calls import Calls
 from serving.services.health import Health
+from serving.services.malformed import MalformedInterceptor
 from serving.services.open_inference import SERVICE as OPEN_INFERENCE
 from serving.services.open_inference import OpenInference
 from serving.services.reflection import Reflection
@@ -103,7 +102,7 @@ class Server:
             self._server = grpc.server(
                 self._threads,
                 maximum_concurrent_rpcs=threads * CALLS_PER_THREAD,
-                interceptors=[TokenInterceptor(tokens)] if tokens else [],
+                interceptors=[*([TokenInterceptor(tokens)] if tokens else []), MalformedInterceptor()],
                 options=_channel_options(limits.max_message_bytes),
             )
             self._add_services(tokens)

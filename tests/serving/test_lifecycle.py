@@ -313,6 +313,19 @@ def test_a_long_name_is_cut_in_the_status(start: Start, frame: Pixels) -> None:
     )
 
 
+def test_bytes_that_are_no_message_are_refused_and_hold_nothing(start: Start, frame: Pixels) -> None:
+    _, channel = start()
+    for service in ("onepixel.v1.SegmentationService/Segment", "inference.GRPCInferenceService/ModelInfer"):
+        call = channel.unary_unary(f"/{service}")
+        for _ in range(100):  # more than the calls of a connection
+            code, details = status(lambda call=call: call(b"\xff", timeout=5))
+            assert code == "INVALID_ARGUMENT" and "arsing message" in details
+    stream = channel.stream_stream("/onepixel.v1.SegmentationService/StreamSegment")
+    assert status(lambda: list(stream(iter([messages()[0].SerializeToString(), b"\xff"]))))[0] == "INVALID_ARGUMENT"
+    assert status(lambda: list(stream(iter([b"\xff"]))))[0] == "INVALID_ARGUMENT"
+    assert pb_grpc.SegmentationServiceStub(channel).Segment(request(frame)).segmentation.mask.width == 64
+
+
 def test_a_hanging_engine_ends_the_stop_all_the_same(start: Start, gated: Model, frame: Pixels) -> None:
     server, channel = start(gated)
     under_way = pb_grpc.SegmentationServiceStub(channel).Segment.future(request(frame))
