@@ -1,8 +1,5 @@
-"""What keeps a new model from disturbing those who are answered: its loading waits for idle processors, and the memory
-of the model that it replaces goes back.
-"""
+"""What keeps the loading of a new model from disturbing those who are answered: it waits for idle processors."""
 
-import ctypes
 import os
 import sys
 import threading
@@ -37,13 +34,6 @@ def yielding(*, alone: bool) -> Iterator[None]:
         if not alone:
             for thread in {*_threads() - before, threading.get_native_id()}:
                 os.setpriority(os.PRIO_PROCESS, thread, 0)
-
-
-def give_memory_back() -> None:
-    """Return freed memory to the system, where the C library is glibc, which keeps most of it."""
-    trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform == "linux" else None
-    if trim is not None:
-        trim(0)
 
 
 def _threads() -> set[int]:

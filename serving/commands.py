@@ -58,11 +58,13 @@ def serve(
     import threading
 
     from serving.logs import configure_logging
+    from serving.memory import keep_freed_memory
     from serving.model import Model
     from serving.repository import WatchedRepository
     from serving.server import Server
     from serving.settings import load_server_settings
 
+    keep_freed_memory()
     settings = load_server_settings(path, (*overrides, *_overrides(model=model_path, **options)), os.environ)
     configure_logging(settings.operations)
     logger = logging.getLogger(__name__)

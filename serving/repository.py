@@ -12,8 +12,9 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import MappingProxyType
 
-from serving.background import give_memory_back, yielding
+from serving.background import yielding
 from serving.errors import InputError
+from serving.memory import give_memory_back
 from serving.model import Model, name_and_version
 
 logger = logging.getLogger(__name__)

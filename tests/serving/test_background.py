@@ -1,12 +1,11 @@
 import os
 import sys
 import threading
-from pathlib import Path
 
 import pytest
 
 from serving import background
-from serving.background import give_memory_back, yielding
+from serving.background import yielding
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="threads have priorities of their own on Linux alone")
 
@@ -53,16 +52,3 @@ def test_threads_that_stay_are_raised_again_or_never_lowered(monkeypatch: pytest
         assert niceness_within(alone=False) == [0, 19, 0, 0]
     monkeypatch.setattr(background, "_may_raise", lambda: False)
     assert niceness_within(alone=False) == [0, 0, 0, 0]
-
-
-def test_memory_is_given_back() -> None:
-    def resident() -> int:
-        with Path("/proc/self/statm").open() as file:
-            return int(file.read().split()[1])
-
-    blocks = [bytes(50_000) for _ in range(2000)]
-    pins = [bytes(50_000)]
-    full = resident()
-    del blocks
-    give_memory_back()
-    assert resident() < full - 15_000 and pins
