@@ -6,7 +6,6 @@
 Pixels are sent as raw RGB, files as they are. What the server refuses is a `ServerError`.
 """
 
-import asyncio
 from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -217,7 +216,7 @@ class Client:
         ServerError
             If the server refuses the stream or ends it. What is wrong with one frame is its outcome's `error`.
         Exception
-            What `images` raises; the stream ends there.
+            What `images` raises, when the frames before it have their outcomes.
         """
         config = _config(options, overflow_policy, max_in_flight, self._model)
         failure: list[Exception] = []
@@ -227,15 +226,16 @@ class Client:
             try:
                 for sequence, image in enumerate(images):
                     yield _frame_request(image, camera_id, sequence)
-            except Exception as error:
+            except Exception as error:  # raised when the frames before it have their outcomes
                 failure.append(error)
-                call.cancel()
 
         call = self._stub.StreamSegment(requests(), metadata=self._metadata)
         try:
             with _server_errors(failure):
                 for response in call:
                     yield Outcome.from_message(response)
+            if failure:
+                raise failure[0]
         finally:
             call.cancel()
 
@@ -313,15 +313,16 @@ class AsyncClient:
                 async for image in _each(images):
                     yield _frame_request(image, camera_id, sequence)
                     sequence += 1
-            except Exception as error:
+            except Exception as error:  # raised when the frames before it have their outcomes
                 failure.append(error)
-                call.cancel()
 
         call = self._stub.StreamSegment(requests(), metadata=self._metadata)
         try:
             with _server_errors(failure):
                 async for response in call:
                     yield Outcome.from_message(response)
+            if failure:
+                raise failure[0]
         finally:
             call.cancel()
 
@@ -338,10 +339,6 @@ def _server_errors(failure: list[Exception] | None = None) -> Iterator[None]:
         if failure:
             raise failure[0] from None
         raise ServerError(error.code(), error.details() or "", _retry_after(error)) from error
-    except asyncio.CancelledError:
-        if failure:
-            raise failure[0] from None
-        raise
 
 
 def _retry_after(error: grpc.RpcError) -> float | None:

@@ -96,8 +96,11 @@ def test_what_the_callers_frames_raise_comes_out(client: Client, frame: Pixels, 
         yield frame
         raise KeyError("the camera is gone")
 
+    outcomes = []
     with pytest.raises(KeyError, match="the camera is gone"):
-        list(client.stream(frames()))
+        for outcome in client.stream(frames()):
+            outcomes.append(outcome.segmentation)
+    assert len(outcomes) == 1 and outcomes[0] is not None
     with pytest.raises(InputError, match="cannot be read"):
         list(client.stream([tmp_path / "none.png"]))
 
@@ -135,9 +138,11 @@ def test_the_asynchronous_client_does_the_same(server: Server, frame: Pixels, mo
                 outcomes = [outcome async for outcome in client.stream(images)]
                 assert [outcome.sequence for outcome in outcomes] == [0, 1]
                 assert outcomes[0].segmentation is not None and outcomes[1].error is not None
+            outcomes = []
             with pytest.raises(KeyError, match="the camera is gone"):
-                async for _ in client.stream(broken()):
-                    pass
+                async for outcome in client.stream(broken()):
+                    outcomes.append(outcome)
+            assert len(outcomes) == 1 and outcomes[0].segmentation is not None
         async with AsyncClient(nobody) as client:
             with pytest.raises(ServerError, match="no server answers"):
                 await client.wait_ready(0.2)
