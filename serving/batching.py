@@ -19,11 +19,11 @@ import time
 from collections import Counter
 from concurrent.futures import Future
 from dataclasses import dataclass
-from typing import Protocol
 from weakref import WeakKeyDictionary, ref
 
 import numpy as np
 
+from serving.engines import Infers
 from serving.errors import Closed, Expired, QueueFull
 from serving.frames import Pixels
 from serving.settings import QueueSettings
@@ -31,14 +31,6 @@ from serving.turns import Turns
 
 SMOOTHING = 0.1
 """Share of the newest measurement in a running mean."""
-
-
-class Engine(Protocol):
-    """What turns frames of one size into masks."""
-
-    def infer(self, frames: Pixels) -> tuple[Pixels, Pixels]:
-        """Return `class_ids` and `confidence`, both uint8 [N, H, W], of `frames`, uint8 [N, H, W, 3] RGB."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -59,7 +51,7 @@ class Inference:
 
 @dataclass(frozen=True, eq=False)
 class _Work:
-    engine: Engine
+    engine: Infers
     frame: Pixels
     deadline: float | None
     patience: float | None
@@ -111,7 +103,7 @@ class InferenceQueue:
         self._busy = False  # a thread asks the engine
         self._busy_since: float | None = None
         self._interval = interval  # seconds between the frames that leave a busy queue
-        self._costs: WeakKeyDictionary[Engine, float] = WeakKeyDictionary()  # seconds of one frame in the engine
+        self._costs: WeakKeyDictionary[Infers, float] = WeakKeyDictionary()  # seconds of one frame in the engine
         self._left = 0.0  # when the last frame left
         self._thread = threading.Thread(target=self._serve, name="engine", daemon=True)
         self._thread.start()
@@ -177,7 +169,7 @@ class InferenceQueue:
 
     def submit(
         self,
-        engine: Engine,
+        engine: Infers,
         frame: Pixels,
         *,
         client: str = "",

@@ -1,5 +1,7 @@
 """What every command line of the project shares; imports nothing heavy."""
 
+import signal
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,6 +29,19 @@ class CommandGroup(click.Group):
         except InputError as error:
             click.echo(f"error: {error}", err=True)
             ctx.exit(2)
+
+
+def stop_signal() -> threading.Event:
+    """Return what SIGTERM and SIGINT set from now on; a second one ends the process at once."""
+    stop = threading.Event()
+
+    def on_signal(number: int, _: object) -> None:
+        signal.signal(number, signal.SIG_DFL)
+        stop.set()
+
+    signal.signal(signal.SIGTERM, on_signal)
+    signal.signal(signal.SIGINT, on_signal)
+    return stop
 
 
 def credential_options(command: Callable[..., Any]) -> Callable[..., Any]:

@@ -10,6 +10,7 @@ from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import grpc
 import grpc.aio
@@ -95,7 +96,28 @@ class Outcome:
         return cls(message.sequence, error=ServerError(_CODES[message.error.code], message.error.message))
 
 
-class Client:
+class _Connection:
+    """What both clients are made of; `Client` describes the parameters."""
+
+    _grpc: Any = grpc
+
+    def __init__(
+        self,
+        address: str,
+        *,
+        timeout: float = 60.0,
+        model_name: str = "",
+        model_version: str = "",
+        credentials: Credentials | None = None,
+    ) -> None:
+        credentials = credentials or Credentials()
+        self._channel = credentials.connect(self._grpc, address, _OPTIONS)
+        self._stub = pb_grpc.SegmentationServiceStub(self._channel)
+        self._address, self._timeout, self._metadata = address, timeout, credentials.metadata()
+        self._model = {"model_name": model_name, "model_version": model_version}
+
+
+class Client(_Connection):
     """A connection to a server; may be shared between threads.
 
     Parameters
@@ -115,21 +137,6 @@ class Client:
     InputError
         If a file of the credentials cannot be read.
     """
-
-    def __init__(
-        self,
-        address: str,
-        *,
-        timeout: float = 60.0,
-        model_name: str = "",
-        model_version: str = "",
-        credentials: Credentials | None = None,
-    ) -> None:
-        credentials = credentials or Credentials()
-        self._channel = credentials.connect(grpc, address, _OPTIONS)
-        self._stub = pb_grpc.SegmentationServiceStub(self._channel)
-        self._address, self._timeout, self._metadata = address, timeout, credentials.metadata()
-        self._model = {"model_name": model_name, "model_version": model_version}
 
     def __enter__(self) -> "Client":
         return self
@@ -240,23 +247,10 @@ class Client:
             call.cancel()
 
 
-class AsyncClient:
+class AsyncClient(_Connection):
     """The same on asyncio; the parameters and the errors are `Client`'s."""
 
-    def __init__(
-        self,
-        address: str,
-        *,
-        timeout: float = 60.0,
-        model_name: str = "",
-        model_version: str = "",
-        credentials: Credentials | None = None,
-    ) -> None:
-        credentials = credentials or Credentials()
-        self._channel = credentials.connect(grpc.aio, address, _OPTIONS)
-        self._stub = pb_grpc.SegmentationServiceStub(self._channel)
-        self._address, self._timeout, self._metadata = address, timeout, credentials.metadata()
-        self._model = {"model_name": model_name, "model_version": model_version}
+    _grpc = grpc.aio
 
     async def __aenter__(self) -> "AsyncClient":
         return self

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from serving.cli_support import DEFAULT_ADDRESS, credential_options, credentials, json_option
+from serving.cli_support import DEFAULT_ADDRESS, credential_options, credentials, json_option, stop_signal
 from serving.errors import InputError
 from serving.tuning_command import tune
 from serving.view.commands import view
@@ -54,8 +54,6 @@ def serve(
     """
     import logging
     import os
-    import signal
-    import threading
 
     from serving.logs import configure_logging
     from serving.memory import keep_freed_memory
@@ -75,14 +73,7 @@ def serve(
         name=settings.name,
         default_model=settings.default_model,
     )
-    stop = threading.Event()
-
-    def on_signal(number: int, _: object) -> None:
-        signal.signal(number, signal.SIG_DFL)  # a second one ends at once
-        stop.set()
-
-    signal.signal(signal.SIGTERM, on_signal)
-    signal.signal(signal.SIGINT, on_signal)
+    stop = stop_signal()
     server = Server(repository, settings)
     server.start()
     alone = settings.engine.threads == 1 and settings.engine.backend == "onnxruntime"

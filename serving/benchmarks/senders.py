@@ -10,6 +10,7 @@ import os
 import threading
 import time
 import zlib
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import replace
@@ -78,7 +79,7 @@ def _together(functions: list[Callable[[], None]]) -> None:
         thread.join()
 
 
-class _Sender:
+class _Sender(ABC):
     """What all senders share: a thread for each client, and the record of what they sent and saw."""
 
     def __init__(self, load: Any) -> None:
@@ -107,8 +108,9 @@ class _Sender:
         except BaseException as error:  # told by `result`, in the process that asked
             self._failures.append(error)
 
+    @abstractmethod
     def _send(self, client: int) -> None:
-        raise NotImplementedError
+        """Send one client's frames."""
 
     def _takes_another(self) -> bool:
         """Count a frame that is about to be sent, unless the load is at its end."""

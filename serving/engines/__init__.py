@@ -10,15 +10,19 @@ from serving.frames import Pixels
 from serving.settings import EngineSettings
 
 
-class Engine(Protocol):
-    """A network that is ready to run; safe to use from several threads."""
-
-    provider: str
-    """What runs it, such as `CPUExecutionProvider` or `OpenVINO CPU bf16`."""
+class Infers(Protocol):
+    """What turns frames of one size into masks; safe to use from several threads."""
 
     def infer(self, frames: Pixels) -> tuple[Pixels, Pixels]:
         """Return `class_ids` and `confidence`, both uint8 [N, H, W], of `frames`, uint8 [N, H, W, 3] RGB."""
         ...
+
+
+class Engine(Infers, Protocol):
+    """A network that is ready to run."""
+
+    provider: str
+    """What runs it, such as `CPUExecutionProvider` or `OpenVINO CPU bf16`."""
 
 
 def open_engine(content: bytes, source: str, input_size: tuple[int, int], settings: EngineSettings) -> Engine:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from serving.cli_support import DEFAULT_ADDRESS, credential_options, credentials, json_option
+from serving.cli_support import DEFAULT_ADDRESS, credential_options, credentials, json_option, stop_signal
 from serving.errors import InputError
 
 PATIENCE = 5.0
@@ -44,8 +44,6 @@ def view(
     with port 0, which port it is.
     """
     import logging
-    import signal
-    import threading
 
     from serving.client import Client, ServerError
     from serving.view.feed import Feed
@@ -63,14 +61,7 @@ def view(
     opened = open_source(source)
     feed = Feed(opened, server_address, rate=rate, connect=connect)
     server = ViewServer(feed, address)
-    stop = threading.Event()
-
-    def on_signal(number: int, _: object) -> None:
-        signal.signal(number, signal.SIG_DFL)  # a second one ends at once
-        stop.set()
-
-    signal.signal(signal.SIGTERM, on_signal)
-    signal.signal(signal.SIGINT, on_signal)
+    stop = stop_signal()
     feed.start()
     server.start()
     ready = {

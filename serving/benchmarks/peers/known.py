@@ -10,6 +10,7 @@ from pathlib import Path
 
 from serving.benchmarks.workload import MODEL_INFER, SEGMENT, segment_request
 from serving.errors import InputError
+from serving.wire import length_delimited
 
 PACKAGE = Path(__file__).resolve().parents[2]
 BOUNDARY = uuid.uuid5(uuid.NAMESPACE_URL, "onepixel").hex
@@ -43,12 +44,8 @@ class Peer:
 
 
 def _field(number: int, data: bytes) -> bytes:
-    """Encode a length-delimited field of a Protocol Buffers message, to need no peer's stubs."""
-    size, length = len(data), b""
-    while size > 127:
-        length += bytes([size & 127 | 128])
-        size >>= 7
-    return bytes([number << 3 | 2]) + length + bytes([size]) + data
+    """Encode a length-delimited field of a peer's message, to need none of its stubs."""
+    return b"".join(length_delimited(number, [data]))
 
 
 def _model_infer_request(jpeg: bytes) -> bytes:
