@@ -16,7 +16,8 @@ MAPPED = 2**25
 def keep_freed_memory() -> None:
     """Keep the memory of frames for the next ones: else each frame of some 100 KB costs a hundred page faults.
 
-    On a trivial graph the server so takes 0.92 to 0.96 of the processor time; to be called before threads start.
+    On a trivial graph the server so took 0.92 to 0.96 of the processor time (throw-away code, glibc's own variables set
+    and not, in turns); to be called before threads start.
     """
     option = _glibc("mallopt")
     if option is not None:
