@@ -11,7 +11,8 @@ from typing import Any
 
 from serving.configuration import apply_override, parse, read_text, validate
 from serving.errors import InputError
-from training.settings import PseudoLabelSettings, Settings
+from training.settings import Settings
+from training.settings.method import PseudoLabelSettings
 
 
 def shipped_configurations() -> list[str]:

@@ -8,7 +8,7 @@ from skimage.segmentation import find_boundaries
 from training.features.embedding import EmbeddedRegions
 from training.features.lab import rgb_to_lab
 from training.features.superpixels import pixel_membership
-from training.settings import EmbeddingSettings
+from training.settings.method import EmbeddingSettings
 
 UNEVEN = 10.0
 """Deviation of a region's colour, in CIELAB, at which its evenness has fallen to 1/e."""

@@ -5,7 +5,7 @@ from tqdm import tqdm
 from training.datasets.base import Dataset
 from training.evaluation.metrics import ConfusionMatrix, band_prior_labels, region_oracle
 from training.features.superpixels import superpixels
-from training.settings import SuperpixelSettings
+from training.settings.method import SuperpixelSettings
 
 
 def measure_bounds(dataset: Dataset, settings: SuperpixelSettings) -> dict[str, float]:

@@ -19,7 +19,7 @@ from serving.errors import InputError
 from training.classifiers import load_torchvision
 from training.features.mosf import region_weights, slicing
 from training.segmentation.networks import DEVIATION, MEAN
-from training.settings import CamSettings
+from training.settings.method import CamSettings
 
 BATCH_PIXELS = {"cpu": 220_000, "cuda": 8_000_000}
 """Input pixels in one forward pass, by device. On one thread MobileNetV2's maps stay in the cache up to about five

@@ -27,7 +27,7 @@ from training.features.lab import rgb_to_lab
 from training.features.mosf import region_weights
 from training.features.superpixels import adjacency, bands, centroids, superpixels
 from training.segmentation.networks import DEVIATION, MEAN, dilate
-from training.settings import EmbeddingSettings, SuperpixelSettings
+from training.settings.method import EmbeddingSettings, SuperpixelSettings
 
 POSITION_DEVIATION = (0.29, 0.145)
 """Of a uniform row and a uniform |column - 1/2| in the frame: what position is divided by to be as loud as a layer."""

@@ -19,7 +19,7 @@ from scipy import sparse
 from torch import Tensor
 
 from training.features.runs import row_runs
-from training.settings import CamSettings
+from training.settings.method import CamSettings
 
 
 @dataclass(frozen=True)

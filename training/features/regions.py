@@ -13,7 +13,7 @@ from training.features.imaging import colour, texture
 from training.features.lab import rgb_to_lab
 from training.features.saliency.views import SaliencyMaps, saliency
 from training.features.superpixels import bands, superpixels
-from training.settings import CamSettings, SuperpixelSettings
+from training.settings.method import CamSettings, SuperpixelSettings
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,7 +7,7 @@ from skimage.segmentation import felzenszwalb, slic
 
 from training.features.lab import rgb_to_lab
 from training.features.runs import row_runs
-from training.settings import SuperpixelSettings
+from training.settings.method import SuperpixelSettings
 from training.taxonomy import BANDS
 
 TILE = 640

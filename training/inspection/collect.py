@@ -40,7 +40,8 @@ from training.pseudo_labels.scoring import (
     solve_graph,
 )
 from training.pseudo_labels.similarity import context_similarity, histogram_intersection
-from training.settings import CamSettings, Settings
+from training.settings import Settings
+from training.settings.method import CamSettings
 from training.taxonomy import Taxonomy
 
 

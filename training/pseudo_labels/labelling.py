@@ -11,7 +11,8 @@ from training.pseudo_labels.propagation import Propagation
 from training.pseudo_labels.refinement import refine, where_allowed
 from training.pseudo_labels.scoring import Scored, score_by_propagation
 from training.pseudo_labels.similarity import adjacent_context, context_similarity
-from training.settings import IterationSettings, PseudoLabelSettings
+from training.settings.learning import IterationSettings
+from training.settings.method import PseudoLabelSettings
 from training.taxonomy import Taxonomy
 
 

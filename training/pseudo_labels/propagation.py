@@ -22,7 +22,7 @@ from scipy.sparse.linalg import factorized
 from serving.files import whole_file
 from training.features.embedding import EmbeddedRegions
 from training.pseudo_labels.refinement import where_allowed
-from training.settings import PropagationSettings, PseudoLabelSettings
+from training.settings.method import PropagationSettings, PseudoLabelSettings
 from training.taxonomy import Taxonomy
 
 REGIONS_PER_CELL = 256

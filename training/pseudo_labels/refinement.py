@@ -4,7 +4,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from training.settings import PseudoLabelSettings
+from training.settings.method import PseudoLabelSettings
 from training.taxonomy import Taxonomy
 
 

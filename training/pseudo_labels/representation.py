@@ -12,7 +12,7 @@ from scipy.spatial.distance import squareform
 from training.annotations.pixels import PixelFile
 from training.features.regions import RegionFeatures
 from training.pseudo_labels.similarity import context_similarity, histogram_intersection, imaging_features
-from training.settings import RepresentationSettings
+from training.settings.method import RepresentationSettings
 from training.taxonomy import Taxonomy
 
 MOST_ITERATIONS = 100

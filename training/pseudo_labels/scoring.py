@@ -23,7 +23,8 @@ from training.pseudo_labels.propagation import Propagation
 from training.pseudo_labels.refinement import refine, where_allowed
 from training.pseudo_labels.representation import Representation, represent_classes
 from training.pseudo_labels.similarity import context_similarity
-from training.settings import PseudoLabelSettings, Settings
+from training.settings import Settings
+from training.settings.method import PseudoLabelSettings
 from training.taxonomy import IGNORED, Taxonomy
 
 LoadFeatures = Callable[[str], RegionFeatures]

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from training.datasets.base import Frame, Labels
 from training.segmentation.networks import DEVIATION, MEAN
-from training.settings import TrainerSettings
+from training.settings.learning import TrainerSettings
 from training.taxonomy import IGNORED
 
 

@@ -16,7 +16,7 @@ from torch.nn import functional
 from serving.frames import resize_frame, resize_mask
 from training.segmentation.networks import DEVIATION, MEAN, DeepLab, resize_logits
 from training.segmentation.tiles import tiles
-from training.settings import PredictionSettings
+from training.settings.learning import PredictionSettings
 
 
 class Prediction(NamedTuple):

@@ -25,7 +25,7 @@ from training.segmentation.batches import Batch, Load, prepared
 from training.segmentation.checkpoints import load_checkpoint, save_checkpoint
 from training.segmentation.losses import balanced_weights, pixel_weights, segmentation_loss
 from training.segmentation.networks import DeepLab
-from training.settings import TrainerSettings
+from training.settings.learning import TrainerSettings
 
 MOMENTUM = 0.9
 """Of stochastic gradient descent (DeepLab-v2)."""

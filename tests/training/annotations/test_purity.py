@@ -6,7 +6,7 @@ import pytest
 from training.annotations.purity import UNEVEN, cell_side, region_purity
 from training.features.embedding import EmbeddedRegions
 from training.features.lab import rgb_to_lab
-from training.settings import EmbeddingSettings, PassSettings
+from training.settings.method import EmbeddingSettings, PassSettings
 
 SETTINGS = EmbeddingSettings(
     passes=(PassSettings(height=33, layers=("a",), weights=(1,)), PassSettings(height=65, layers=("b",), weights=(1,))),

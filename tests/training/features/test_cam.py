@@ -13,7 +13,7 @@ from training.features.cam import (
     load_classifier,
     semantic,
 )
-from training.settings import CamSettings
+from training.settings.method import CamSettings
 
 WEIGHTS = Path("../shared/weights/mobilenet_v2_imagenet.safetensors")
 

@@ -12,7 +12,7 @@ from training.features.embedding import (
     embedded_regions,
     pass_size,
 )
-from training.settings import CamSettings, EmbeddingSettings, PassSettings, SuperpixelSettings
+from training.settings.method import CamSettings, EmbeddingSettings, PassSettings, SuperpixelSettings
 
 
 def settings(**changes):

@@ -7,7 +7,7 @@ from torch import nn
 
 from training.features.cam import ClassActivation, semantic
 from training.features.mosf import Slicing, nearest_cells, region_weights, slicing
-from training.settings import CamSettings
+from training.settings.method import CamSettings
 
 GRID = CamSettings().slices
 

@@ -6,7 +6,7 @@ from torchvision import models
 from training.features.cam import ClassActivation
 from training.features.regions import RegionFeatures, region_features
 from training.features.saliency.views import open_saliency
-from training.settings import CamSettings, SaliencySettings, SuperpixelSettings
+from training.settings.method import CamSettings, SaliencySettings, SuperpixelSettings
 
 
 def describe(method):

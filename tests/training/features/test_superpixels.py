@@ -3,7 +3,7 @@ import pytest
 
 from training.features import superpixels as module
 from training.features.superpixels import bands, centroids, pixel_membership, region_histograms, superpixels
-from training.settings import SuperpixelSettings
+from training.settings.method import SuperpixelSettings
 
 LABELS = np.array([[0, 0, 1], [0, 2, 1], [2, 2, 1], [2, 2, 1]], np.int32)
 

@@ -21,7 +21,7 @@ from training.inspection.collect import inspect_frame, network_classes
 from training.pseudo_labels.propagation import Propagation
 from training.pseudo_labels.scoring import score_frames
 from training.run_folder import write_json, write_yaml
-from training.settings import CamSettings
+from training.settings.method import CamSettings
 
 SIZE = (64, 128)
 STREETS = Streets("train", size=SIZE, train_frames=4)

@@ -4,7 +4,8 @@ from tests.training.pseudo_labels.regions import make_features
 from tests.training.pseudo_labels.test_scoring import TAXONOMY
 from training.features.embedding import EmbeddedRegions
 from training.pseudo_labels.labelling import iterated_labels
-from training.settings import IterationSettings, PseudoLabelSettings
+from training.settings.learning import IterationSettings
+from training.settings.method import PseudoLabelSettings
 
 
 def test_the_next_round_ignores_superpixels_on_which_the_network_is_split():

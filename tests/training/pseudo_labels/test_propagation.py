@@ -15,7 +15,7 @@ from training.pseudo_labels.propagation import (
     poisson_learning,
     region_graph,
 )
-from training.settings import PropagationSettings, PseudoLabelSettings
+from training.settings.method import PropagationSettings, PseudoLabelSettings
 from training.taxonomy import ClassInfo, Taxonomy
 
 TAXONOMY = Taxonomy(

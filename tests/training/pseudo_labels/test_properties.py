@@ -18,7 +18,7 @@ from training.pseudo_labels.representation import (
     scene_representation,
 )
 from training.pseudo_labels.similarity import context_similarity, histogram_intersection, imaging_features
-from training.settings import RepresentationSettings
+from training.settings.method import RepresentationSettings
 from training.taxonomy import BANDS, IGNORED, ClassInfo, Taxonomy
 
 quick = settings(max_examples=60, deadline=None)

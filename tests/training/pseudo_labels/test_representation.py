@@ -4,7 +4,7 @@ import pytest
 from tests.training.pseudo_labels.regions import make_features, one_hot
 from training.pseudo_labels.representation import m_step, object_representation, scene_representation
 from training.pseudo_labels.similarity import histogram_intersection
-from training.settings import RepresentationSettings
+from training.settings.method import RepresentationSettings
 
 
 def test_m_step_of_one_member_is_the_member():

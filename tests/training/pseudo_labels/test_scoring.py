@@ -8,7 +8,7 @@ from training.features.embedding import EmbeddedRegions
 from training.pseudo_labels.propagation import Propagation
 from training.pseudo_labels.representation import represent_classes
 from training.pseudo_labels.scoring import score_by_propagation, score_by_similarity
-from training.settings import PropagationSettings, PseudoLabelSettings, RepresentationSettings
+from training.settings.method import PropagationSettings, PseudoLabelSettings, RepresentationSettings
 from training.taxonomy import ClassInfo, Taxonomy
 
 

@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from training.segmentation.batches import Sample, SoftLabels, augment, class_mix, make_batch, normalise, prepared
-from training.settings import TrainerSettings
+from training.settings.learning import TrainerSettings
 
 FRAME_IDS = [f"f{index}" for index in range(5)]
 

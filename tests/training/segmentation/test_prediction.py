@@ -11,7 +11,7 @@ from training.segmentation.networks import DeepLab, DeepLabMobileNetV2, resize_l
 from training.segmentation.networks.base import rate_groups
 from training.segmentation.networks.heads import AtrousSpatialPyramid
 from training.segmentation.prediction import predict
-from training.settings import PredictionSettings
+from training.settings.learning import PredictionSettings
 
 
 @pytest.fixture(scope="module")

@@ -21,7 +21,7 @@ from training.segmentation.networks import DeepLabMobileNetV2
 from training.segmentation.networks.heads import FullyConnectedPyramid
 from training.segmentation.prediction import class_probabilities, predict
 from training.segmentation.trainer import make_optimizer, poly_rate, recalibrate, train
-from training.settings import TrainerSettings
+from training.settings.learning import TrainerSettings
 
 FRAME_IDS = ["a", "b", "c"]
 

@@ -11,7 +11,7 @@ from training.features.saliency.forest import load_forest
 from training.features.saliency.geodesic import geodesic_map
 from training.features.saliency.tiles import CROPPINGS
 from training.features.superpixels import region_histograms
-from training.settings import SaliencySettings
+from training.settings.method import SaliencySettings
 
 BINS = 32
 SMOOTHING = 0.25

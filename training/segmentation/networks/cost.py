@@ -8,7 +8,8 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from training.segmentation.networks.registry import NETWORKS, build_network
-from training.settings import CamSettings, NetworkSettings
+from training.settings.learning import NetworkSettings
+from training.settings.method import CamSettings
 
 
 @dataclass(frozen=True, kw_only=True)

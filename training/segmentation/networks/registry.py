@@ -15,7 +15,8 @@ from training.segmentation.networks.base import DeepLab
 from training.segmentation.networks.mobilenet_v2 import DeepLabMobileNetV2
 from training.segmentation.networks.resnet101 import DeepLabResNet101
 from training.segmentation.networks.vgg16 import DeepLabVGG16, DeepLabVGG16LargeFOV
-from training.settings import CamSettings, NetworkName, NetworkSettings
+from training.settings.learning import NetworkName, NetworkSettings
+from training.settings.method import CamSettings
 
 
 @dataclass(frozen=True)

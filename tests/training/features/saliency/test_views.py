@@ -3,7 +3,7 @@ import pytest
 
 from serving.errors import InputError
 from training.features.saliency.views import open_saliency, saliency
-from training.settings import SaliencySettings
+from training.settings.method import SaliencySettings
 
 LABELS = (np.indices((12, 12)).sum(axis=0) // 4).astype(np.int32)
 FRAME = np.random.default_rng(1).integers(0, 256, (12, 12, 3), np.uint8)

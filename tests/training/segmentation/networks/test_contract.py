@@ -13,7 +13,8 @@ from serving.metadata import ClassDescription, DatasetDescription, ModelMetadata
 from training.export import export_onnx
 from training.segmentation.checkpoints import load_network, save_network
 from training.segmentation.networks import NETWORKS, build_network
-from training.settings import CamSettings, NetworkSettings
+from training.settings.learning import NetworkSettings
+from training.settings.method import CamSettings
 
 CLASSES = 3
 SIZE = (33, 47)

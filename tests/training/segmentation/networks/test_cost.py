@@ -6,7 +6,8 @@ from click.testing import CliRunner
 from training.cli import main
 from training.segmentation.networks import NETWORKS
 from training.segmentation.networks.cost import network_cost
-from training.settings import CamSettings, NetworkSettings
+from training.settings.learning import NetworkSettings
+from training.settings.method import CamSettings
 
 # By hand, of 21 classes as in PASCAL VOC. Chen et al. (ICLR 2015, table 2) give 20.5 M for LargeFOV.
 VGG16_CONVOLUTIONS = 14_714_688

@@ -7,7 +7,8 @@ from torchvision import models
 
 from serving.errors import InputError
 from training.segmentation.networks import NETWORKS, DeepLabMobileNetV2, build_network
-from training.settings import CamSettings, NetworkName, NetworkSettings
+from training.settings.learning import NetworkName, NetworkSettings
+from training.settings.method import CamSettings
 
 
 def build(cam=None, pretrained=True, **network):

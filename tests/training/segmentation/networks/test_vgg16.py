@@ -6,7 +6,7 @@ from torchvision.models import vgg16
 from training.segmentation.batches import Sample
 from training.segmentation.networks import DeepLabVGG16, DeepLabVGG16LargeFOV
 from training.segmentation.trainer import train
-from training.settings import TrainerSettings
+from training.settings.learning import TrainerSettings
 
 CLASSES = 3
 
