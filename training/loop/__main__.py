@@ -15,7 +15,6 @@ from typing import Any
 
 import click
 
-from serving.errors import InputError
 from training.loop import frames, processes
 from training.loop.bad_candidates import write_bad_candidates
 from training.loop.cameras import Cameras

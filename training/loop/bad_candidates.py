@@ -59,7 +59,7 @@ def ten_times_slower(content: bytes) -> bytes:
         [
             numpy_helper.from_array(weights[:, :3], "work_first"),
             numpy_helper.from_array(weights, "work_next"),
-            numpy_helper.from_array(np.float32(0), "work_none"),
+            numpy_helper.from_array(np.zeros((), np.float32), "work_none"),
         ]
     )
     nodes = [

@@ -81,10 +81,8 @@ def _running(command: Sequence[str], log: Path, **environment: str) -> Iterator[
         yield process
     finally:
         process.send_signal(signal.SIGTERM)
-        try:
+        with suppress(subprocess.TimeoutExpired):
             process.wait(ENDING)
-        except subprocess.TimeoutExpired:
-            pass
         with suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)  # with the workers that it may have left
         process.wait()
