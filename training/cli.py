@@ -17,6 +17,7 @@ from serving.errors import InputError
 from training import method_commands
 from training.cli_support import print_report, resume_option, set_option, warn
 from training.method_commands import bench_pseudo_labels
+from training.promotion import commands as promotion_commands
 from training.report_lines import demo_lines, pipeline_lines
 
 
@@ -153,7 +154,7 @@ bench.add_command(bench_serving)
 bench.add_command(bench_pseudo_labels)
 
 
-for _command in (*method_commands.COMMANDS, *serving_commands.COMMANDS):
+for _command in (*method_commands.COMMANDS, *promotion_commands.COMMANDS, *serving_commands.COMMANDS):
     main.add_command(_command)
 _SERVING = {command.name for command in serving_commands.COMMANDS}
 

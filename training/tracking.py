@@ -48,7 +48,7 @@ class Tracker:
     def __init__(self, uri: str, experiment: str) -> None:
         logging.getLogger("alembic").setLevel(logging.WARNING)
         logging.getLogger("mlflow").setLevel(logging.WARNING)
-        _set_tracking_uri(uri)
+        follow_uri(uri)
         self._client = mlflow.MlflowClient(uri)
         if mlflow.get_experiment_by_name(experiment) is None:
             database = Path(uri.removeprefix("sqlite:///")).resolve()
@@ -141,7 +141,7 @@ class Tracker:
         return info.model_uri
 
 
-def _set_tracking_uri(uri: str) -> None:
+def follow_uri(uri: str) -> None:
     """Track here from now on, without MLflow's side effect: it exports the URI, and the next pipeline would take it."""
     inherited = os.environ.get(_URI_VARIABLE)
     mlflow.set_tracking_uri(uri)
