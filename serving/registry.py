@@ -6,10 +6,11 @@ the file answered where it was made.
 """
 
 import hashlib
+import logging
 import os
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,7 +30,12 @@ LEAST_GOLDEN_AGREEMENT = 0.995
 """Share of a golden frame's pixels that a file must answer as it did where it was made: near ties may differ between
 processors."""
 _URI = re.compile(r"models:/(?P<name>[^/@:]+)(?:@(?P<alias>[^/@:]+)|/(?P<version>[1-9][0-9]*))")
-_PATIENCE = {"MLFLOW_HTTP_REQUEST_TIMEOUT": "10", "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1"}
+_MLFLOW = {
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+}
+"""Where the environment says nothing else: MLflow waits for minutes by default."""
 
 
 @dataclass(frozen=True)
@@ -66,7 +72,7 @@ class RegisteredVersion:
     tags: dict[str, str]
 
 
-class RegistryReader:
+class RegistryClient:
     """Asks an MLflow registry; each call waits for a bounded time.
 
     Parameters
@@ -86,12 +92,13 @@ class RegistryReader:
             raise InputError(
                 "repository.registry_uri: where is the MLflow registry? Say it here or in MLFLOW_TRACKING_URI"
             )
-        for variable, value in _PATIENCE.items():
+        for variable, value in _MLFLOW.items():
             os.environ.setdefault(variable, value)
         try:
             import mlflow
         except ModuleNotFoundError as error:
             raise InputError("models:/ needs mlflow: pip install 'onepixel[registry]'") from error
+        logging.getLogger("mlflow").setLevel(logging.WARNING)
         self.client: MlflowClient = mlflow.MlflowClient(tracking_uri=self.uri, registry_uri=self.uri)
 
     def resolve(self, uri: RegistryUri) -> RegisteredVersion:
@@ -137,9 +144,16 @@ class RegistryReader:
                 from mlflow.artifacts import download_artifacts
 
                 source = self.client.get_model_version_download_uri(version.name, version.version)
-                download_artifacts(artifact_uri=source, dst_path=str(part), tracking_uri=self.uri)
-            part.replace(folder)
+                fetched = download_artifacts(artifact_uri=source, dst_path=str(part), tracking_uri=self.uri)
+            Path(fetched).replace(folder)
+            shutil.rmtree(part, ignore_errors=True)
         return folder
+
+    def tag(self, version: RegisteredVersion, tags: Mapping[str, str]) -> None:
+        """Write tags on a version."""
+        with registry_errors(self.uri):
+            for key, value in tags.items():
+                self.client.set_model_version_tag(version.name, version.version, key, value)
 
 
 def check_digest(folder: Path, version: RegisteredVersion) -> None:
@@ -166,7 +180,9 @@ def check_golden(folder: Path, model: Model) -> float:
     frame, mask = read_golden(folder)
     if frame is None or mask is None:
         return 1.0
-    answered, _ = model.segment(frame)
+    answered, confidence = model.segment(frame)
+    if not confidence.any():
+        raise InputError(f"{model.name} version {model.version}: answers its golden frame with no confidence at all")
     agreement = float((answered == mask).mean())
     if agreement < LEAST_GOLDEN_AGREEMENT:
         raise InputError(

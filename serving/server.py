@@ -19,6 +19,7 @@ from serving.batching import InferenceQueue
 from serving.errors import InputError
 from serving.metrics import Metrics
 from serving.model import Model
+from serving.observers import Observer
 from serving.operations import OperationsServer, split_address
 from serving.repository import Repository
 from serving.security import Clients, TokenInterceptor, Tokens, server_credentials
@@ -128,8 +129,14 @@ class Server:
         """Tell whether the engine is not hanging."""
         return self._queue.busy_seconds < self._settings.operations.hang_seconds
 
+    def observe(self, *observers: Observer) -> None:
+        """Show answered frames to observers, which the server starts and stops; only before `start`."""
+        self._answerer.observers = observers
+
     def start(self) -> None:
         """Begin to answer; returns at once."""
+        for observer in self._answerer.observers:
+            observer.start()
         self._server.start()
         if self._operations is not None:
             self._operations.start()
@@ -166,6 +173,8 @@ class Server:
         stopped.wait()
         ended = self._queue.close(max(LAST_SECONDS, deadline - time.monotonic()))
         self._threads.shutdown(wait=False)
+        for observer in self._answerer.observers:
+            observer.close()
         if self._operations is not None:
             self._operations.stop()
         if self._tracer is not None:
@@ -175,7 +184,7 @@ class Server:
     def _add_services(self, tokens: Tokens | None) -> None:
         limits = self._settings.limits
         clients = Clients(tokens)
-        answerer = Answerer(
+        self._answerer = answerer = Answerer(
             self.repository,
             self._queue,
             max_pixels=limits.max_pixels,

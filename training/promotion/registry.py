@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 from serving.errors import InputError
 from serving.frames import encode_png, resize_frame
 from serving.model import Model
-from serving.registry import DIGEST_TAG, RegisteredVersion, RegistryReader, read_golden, registry_errors
+from serving.registry import DIGEST_TAG, RegisteredVersion, RegistryClient, read_golden, registry_errors
 from training.tracking import follow_uri
 
 CANDIDATE, CHAMPION, PREVIOUS = "candidate", "champion", "previous"
@@ -76,7 +76,7 @@ class Registry:
     def __init__(self, uri: str, name: str) -> None:
         follow_uri(uri)  # parts of MLflow ask the global setting, not the client
         self.name, self.uri = name, uri
-        self._reader = RegistryReader(uri)
+        self._reader = RegistryClient(uri)
         self.client = self._reader.client
 
     def register(
@@ -137,9 +137,7 @@ class Registry:
 
     def record(self, version: str, tags: Mapping[str, str]) -> None:
         """Write tags on a version."""
-        with registry_errors(self.uri):
-            for key, value in tags.items():
-                self.client.set_model_version_tag(self.name, version, key, value)
+        self._reader.tag(self.version(version), tags)
 
     def download(self, version: str, folder: Path) -> Downloaded:
         """Fetch a version's files to `<folder>/<version>`; whether they are whole is the gates' to say."""

@@ -33,4 +33,4 @@ class PromotionSettings(Frozen):
     where the frames have no labels."""
     shadow_frames: Annotated[int, Field(ge=0)] = 0
     """Frames that a server's shadow must have seen of the candidate; 0 asks for no shadow. It is held to
-    `least_agreement` and `most_latency_ratio`, too."""
+    `least_agreement`, too."""
