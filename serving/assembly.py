@@ -5,6 +5,7 @@ from pathlib import Path
 
 from serving.collect import Collector
 from serving.following import FollowedRepository
+from serving.hooks import MlflowHook
 from serving.model import Model
 from serving.observers import Observer
 from serving.registry import RegistryClient, RegistryUri
@@ -36,12 +37,16 @@ def open_server(settings: ServerSettings, source: Path) -> tuple[WatchedReposito
 
     cache = settings.repository.cache or Path(tempfile.mkdtemp(prefix="onepixel-"))
     repository: WatchedRepository
+    hook = None
     if settings.registered:
         uri = RegistryUri.parse(str(source))
-        repository = FollowedRepository(uri, RegistryClient(settings.repository.registry_uri), cache, load)
+        followed = FollowedRepository(uri, RegistryClient(settings.repository.registry_uri), cache, load)
+        if settings.repository.hint_secret is not None:
+            hook = MlflowHook(settings.repository.hint_secret, followed.hint)
+        repository = followed
     else:
         repository = WatchedRepository(source, load, name=settings.name, default_model=settings.default_model)
-    server = Server(repository, settings)
+    server = Server(repository, settings, hook=hook)
     observers: list[Observer] = []
     if settings.shadow.model is not None:
         client = RegistryClient(settings.repository.registry_uri)

@@ -8,6 +8,7 @@ Binds to loopback unless told otherwise, in the clear.
 import logging
 import threading
 import time
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 
 import grpc
@@ -55,6 +56,8 @@ HOLD_SECONDS, LAST_SECONDS = 0.1, 0.5
 """At the end of `stop`: refusals are held so long, until gRPC begins to shut down, and then have so long to leave."""
 
 
+Hook = Callable[[Mapping[str, str], bytes], bool]
+"""Takes the headers and the body of a webhook; returns whether it is believed."""
 EMBEDDED = ServerSettings(address="127.0.0.1:0", metrics_address="")
 """For a server inside another program: a free port on loopback, and no metrics over HTTP."""
 
@@ -67,7 +70,9 @@ class Server:
     models
         Loaded models, so warm; one, or those of a repository, which may change.
     settings
-        All that it is told; `model`, `name` and `repository` are its maker's business.
+        All that it is told; `model`, `name`, `repository`, `shadow` and `collect` are its maker's business.
+    hook
+        Takes MLflow's webhooks at `settings.metrics_address`; None takes none.
 
     Raises
     ------
@@ -83,7 +88,9 @@ class Server:
     >>> server.stop()  # doctest: +SKIP
     """
 
-    def __init__(self, models: Model | Repository, settings: ServerSettings = EMBEDDED) -> None:
+    def __init__(
+        self, models: Model | Repository, settings: ServerSettings = EMBEDDED, *, hook: Hook | None = None
+    ) -> None:
         self._settings, limits = settings, settings.limits
         host, _ = split_address(settings.address, "address")
         tokens = None if settings.security.tokens is None else Tokens(settings.security.tokens)
@@ -109,7 +116,11 @@ class Server:
             self._add_services(tokens)
             if settings.metrics_address:
                 self._operations = OperationsServer(
-                    settings.metrics_address, self.metrics.registry, alive=self.is_alive, ready=lambda: self._serving
+                    settings.metrics_address,
+                    self.metrics.registry,
+                    alive=self.is_alive,
+                    ready=lambda: self._serving,
+                    hook=hook,
                 )
             self.port: int = self._listen(credentials)
         except BaseException:

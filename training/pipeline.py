@@ -25,7 +25,7 @@ from training.annotations.pixels import check_pixels, load_pixels
 from training.datasets import evenly_spaced, open_dataset
 from training.evaluation.bounds import measure_bounds
 from training.evaluation.confusion import write_confusion
-from training.evaluation.evaluation import Evaluation
+from training.evaluation.evaluation import evaluate_network
 from training.evaluation.figures import panel, save_png
 from training.evaluation.metrics import ConfusionMatrix
 from training.evaluation.score_histograms import score_histograms
@@ -99,6 +99,7 @@ class Pipeline:
         for warning in check_pixels(self.pixels, self.train_set, settings.pixels):
             warn(warning)
         self.network()  # wrong weights, a wrong forest or layer are told before the folder is claimed
+        self._network_before(0)
         if settings.pseudo_labels.method == "similarity":
             open_saliency(settings.saliency)
         else:
@@ -265,25 +266,28 @@ class Pipeline:
 
     def _labels(self, number: int, folder: Path) -> Iterator[FrameLabels]:
         """Decide a round's labels: from the pixels, or from what the network of the round before makes of them."""
-        propagates = self.settings.pseudo_labels.method == "propagation"
-        if number and self.settings.iterations.loop == "paper":
-            load = self.regions if propagates else self.features
-            network = self.network(f"round_{number - 1}")
-            return labels_by_prediction(network, self.train_set, load, self.frame_ids, self.settings)
-        if number:
-            graph = Propagation.load(self.folder.graph, self.settings.propagation)
-            network = self.network(f"round_{number - 1}")
-            scoring = scores_with_prediction(
-                graph, network, self.train_set, self.regions, self.frame_ids, self.settings
-            )
-        else:
+        before = self._network_before(number)
+        if before is not None and self.settings.iterations.loop == "paper":
+            load = self.regions if self.settings.pseudo_labels.method == "propagation" else self.features
+            return labels_by_prediction(before, self.train_set, load, self.frame_ids, self.settings)
+        if number == 0:
             scoring = score_frames(
                 self.settings, self.out / "features", self.frame_ids, self.pixels, self.taxonomy, self.folder.graph
             )
+        if before is not None:
+            graph = Propagation.load(self.folder.graph, self.settings.propagation)
+            scoring = scores_with_prediction(graph, before, self.train_set, self.regions, self.frame_ids, self.settings)
         picture = score_histograms(scoring)
         save_png(picture, folder.parent / "score_histograms.png")
         self.tracker.figure(picture, "score_histograms")
         return labels_by_scores(scoring, self.frame_ids, self.settings.training.soft_labels)
+
+    def _network_before(self, number: int) -> DeepLab | None:
+        """Return the network whose predictions help to label a round; None where there is none yet."""
+        if number:
+            return self.network(f"round_{number - 1}")
+        start = self.settings.iterations.start
+        return None if start is None else trained_network(start, self.settings, len(self.taxonomy.classes))
 
     def _sample(self, number: int, frame_id: str) -> Sample:
         confidence, soft = None, None
@@ -319,9 +323,9 @@ class Pipeline:
             settings = settings.model_copy(update={"updates": rounds * settings.updates})
         else:
             number = int(training.removeprefix("round_"))
-            before = f"round_{number - 1}" if number and iterations.warm_start else None
+            before = self._network_before(number) if number == 0 or iterations.warm_start else None
             load, labels = partial(self._sample, number), partial(self.pseudo_labels, number)
-        network = self.network(before)
+        network = self.network() if before is None else before
         losses = train(
             network,
             load,
@@ -337,13 +341,8 @@ class Pipeline:
 
     def _evaluate(self, training: str, step: int, folder: Path) -> Result:
         network, size = self.network(training), self.settings.network.input_size
-        evaluation = Evaluation(self.taxonomy)
+        evaluation = evaluate_network(network, self.evaluation_set, size, f"{training}: evaluation")
         if self.evaluation_set.has_labels:
-            for frame_id in tqdm(
-                self.evaluation_set.frame_ids, desc=f"{training}: evaluation", unit="frame", disable=None
-            ):
-                prediction = predict(network, self.evaluation_set.frame(frame_id), size)
-                evaluation.update(self.evaluation_set.labels(frame_id), *prediction)
             write_confusion(evaluation.confusion, folder)
         for frame_id in evenly_spaced(self.frame_ids, FIGURES):
             frame = self.train_set.frame(frame_id)

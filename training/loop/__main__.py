@@ -54,7 +54,7 @@ def close_loop(scene: Scene, uri: str, out: Path) -> dict[str, Any]:
     log, name = out / "commands.log", scene.name
     say(f"train on the first part, {scene.config}")
     onepixel("train", scene.config, "--out", out / "first", log=log)
-    first = register(out / "first", scene, log)
+    first = register(out / "first", scene, uri, log)
     onepixel("gates", scene.config, "--candidate", first, log=log)
     onepixel("promote", name, first, "--why", "the first model", *at(uri), log=log)
     served = ["--model", f"models:/{name}@champion", "--shadow", f"models:/{name}@candidate"]
@@ -102,7 +102,7 @@ def refusals(good: Path, scene: Scene, uri: str, out: Path) -> dict[str, str]:
     log = out / "commands.log"
     refused = {}
     for bad, path in write_bad_candidates(good, out / "bad").items():
-        version = register(path, scene, log)
+        version = register(path, scene, uri, log)
         _, report = onepixel("gates", scene.config, "--candidate", version, log=log, expected=(REFUSED,))
         failed = [gate["name"] for gate in report["gates"] if gate["passed"] is False]
         onepixel("promote", scene.name, version, "--why", "it must not", *at(uri), log=log, expected=(REFUSED,))
@@ -110,9 +110,9 @@ def refusals(good: Path, scene: Scene, uri: str, out: Path) -> dict[str, str]:
     return refused
 
 
-def register(source: Path, scene: Scene, log: Path) -> str:
+def register(source: Path, scene: Scene, uri: str, log: Path) -> str:
     """Register a run's folder or a file as the candidate; return its version."""
-    _, report = onepixel("register", source, "--name", scene.name, log=log)
+    _, report = onepixel("register", source, "--name", scene.name, *at(uri), log=log)
     return str(report["version"])
 
 

@@ -1,4 +1,4 @@
-"""The commands `register`, `gates`, `promote`, `rollback` and `history`; imports nothing heavy.
+"""The commands `register`, `gates`, `promote`, `rollback`, `history` and `retrain`; imports nothing heavy.
 
 Exit status 3 says that a gate, or another promotion that came first, stands in the way.
 """
@@ -11,7 +11,7 @@ import click
 
 from serving.cli_support import json_option
 from serving.errors import InputError
-from training.cli_support import print_report, set_option
+from training.cli_support import print_report, set_option, warn
 
 if TYPE_CHECKING:
     from training.promotion.promotion import Promotion
@@ -102,9 +102,51 @@ def history(name: str, uri: str | None, as_json: bool) -> None:
     print_report(report, as_json, _history_lines(report))
 
 
-def _open(uri: str | None, name: str) -> "Promotion":
+@click.command()
+@click.argument("config")
+@click.option("--frames", required=True, type=click.Path(path_type=Path), help="Folder of new, unlabelled images.")
+@click.option(
+    "--out", type=click.Path(path_type=Path, file_okay=False), help="The job's folder. [default: runs/retrain]"
+)
+@click.option("--dry-run", is_flag=True, help="Stop before the promotion.")
+@uri_option
+@set_option
+@json_option
+def retrain(
+    config: str,
+    frames: Path,
+    out: Path | None,
+    dry_run: bool,
+    uri: str | None,
+    overrides: tuple[str, ...],
+    as_json: bool,
+) -> None:
+    """Improve the champion from new frames without labels, and promote what comes out if the gates allow.
+
+    Exits 0 if it was promoted (with --dry-run, if it may be), 3 if a gate or an earlier promotion refused it, 1 if the
+    job failed; started again after a kill it goes on.
+    """
+    from training.configuration import load_settings
+
+    settings = load_settings(config, overrides)
+    uri = _known(uri or settings.tracking.uri)
+    from training.promotion.retraining import as_lines
+    from training.promotion.retraining import retrain as run
+
+    settings = settings.model_copy(update={"tracking": settings.tracking.model_copy(update={"uri": uri})})
+    report = run(settings, uri, frames, out, dry_run=dry_run, warn=warn)
+    print_report(report, as_json, as_lines(report))
+    raise SystemExit(REFUSED if report["refused"] else 0)
+
+
+def _known(uri: str | None) -> str:
     if not uri:
         raise InputError("--uri: say where MLflow is, here or in MLFLOW_TRACKING_URI")
+    return uri
+
+
+def _open(uri: str | None, name: str) -> "Promotion":
+    uri = _known(uri)
     from training.promotion.promotion import Promotion
 
     return Promotion(uri, name)
@@ -137,4 +179,4 @@ def _history_lines(report: dict[str, Any]) -> list[str]:
     return [*lines, *gates_said, f"champion {report['champion'] or 'none'}, candidate {report['candidate'] or 'none'}"]
 
 
-COMMANDS = (register, gates, promote, rollback, history)
+COMMANDS = (register, gates, promote, rollback, history, retrain)

@@ -39,6 +39,8 @@ class DatasetSettings(Frozen):
     """The split whose frames get pseudo labels. Its labels are read for reporting alone."""
     evaluation: str = "val"
     """The split on which the network is reported."""
+    extra: Path | None = None
+    """A folder of unlabelled images, at any depth, that are trained on beside the frames of `train`."""
     limit: Annotated[int, Field(ge=1)] | None = None
     """Take this many frames, evenly spaced over the split, to train or, in `onepixel evaluate`, to score; None takes
     all."""
