@@ -1,7 +1,7 @@
 """MLflow's webhooks, as a hint that an alias has moved.
 
-A delivery is believed to be a hint, and no more, where its signature is right (HMAC-SHA256, standardwebhooks.com) and it
-is not old: what the alias means is then asked of the registry itself.
+A delivery is believed to be a hint, and no more, where its signature is right (HMAC-SHA256, standardwebhooks.com) and
+it is not old: what the alias means is then asked of the registry itself.
 """
 
 import base64
@@ -47,12 +47,13 @@ class MlflowHook:
 
     def __call__(self, headers: Mapping[str, str], body: bytes) -> bool:
         """Take a delivery; return whether it is believed."""
-        stamp = headers.get("X-MLflow-Timestamp", "")
+        headers = {name.lower(): value for name, value in headers.items()}
+        stamp = headers.get("x-mlflow-timestamp", "")
         if not stamp.isdecimal() or abs(time.time() - int(stamp)) > OLDEST_SECONDS:
             return False
-        signed = f"{headers.get('X-MLflow-Delivery-Id', '')}.{stamp}.".encode() + body
+        signed = f"{headers.get('x-mlflow-delivery-id', '')}.{stamp}.".encode() + body
         expected = base64.b64encode(hmac.new(self._secret, signed, hashlib.sha256).digest())
-        given = headers.get("X-MLflow-Signature", "").removeprefix("v1,").encode()
+        given = headers.get("x-mlflow-signature", "").removeprefix("v1,").encode()
         if not hmac.compare_digest(given, expected):
             logger.warning("a webhook without a valid signature is ignored")
             return False

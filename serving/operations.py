@@ -70,7 +70,7 @@ class OperationsServer:
                     self._answer(HTTPStatus.NOT_FOUND, "text/plain", b"nothing is taken here\n")
                 elif not size.isdecimal() or int(size) > MAX_HOOK_BYTES:
                     self._answer(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "text/plain", b"too large\n")
-                elif hook(self.headers, self.rfile.read(int(size))):
+                elif hook(dict(self.headers.items()), self.rfile.read(int(size))):
                     self._answer(HTTPStatus.OK, "text/plain", b"ok\n")
                 else:
                     self._answer(HTTPStatus.UNAUTHORIZED, "text/plain", b"no valid signature\n")

@@ -142,7 +142,11 @@ class Tracker:
 
 
 def follow_uri(uri: str) -> None:
-    """Track here from now on, without MLflow's side effect: it exports the URI, and the next pipeline would take it."""
+    """Track here from now on, and quietly: standard output is for a command's own report.
+
+    MLflow's side effect is taken back: it exports the URI, and the next pipeline would take it.
+    """
+    os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
     inherited = os.environ.get(_URI_VARIABLE)
     mlflow.set_tracking_uri(uri)
     os.environ.pop(_URI_VARIABLE, None)

@@ -18,7 +18,7 @@ from training.taxonomy import CAMVID
 
 FIRST, GATE = 92, 60
 """CamVid's frames of the first part, and of those that judge a candidate; the cameras show the rest."""
-STREETS = 32
+STREETS = 48
 """Generated frames of the first part; the cameras show as many, of another seed."""
 
 

@@ -6,7 +6,13 @@ still so: whoever replays the entries in order comes to the same champion. The a
 kill at any point, is mended by whoever comes next.
 """
 
+import random
+import time
+import uuid
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
+from typing import TypeVar
 
 import mlflow
 from mlflow.exceptions import MlflowException
@@ -15,7 +21,10 @@ from serving.errors import InputError
 from training.promotion.registry import CHAMPION, PREVIOUS, all_versions, ensure_registered
 
 PROMOTE, ROLLBACK = "promote", "rollback"
-_TAGS = ("action", "version", "previous", "expected", "by", "why")
+_TAGS = ("action", "version", "previous", "expected", "by", "why", "decision")
+ATTEMPTS = 12
+"""How often something is tried that others, at the same time, make fail: their writes to the same rows."""
+Result = TypeVar("Result")
 
 
 class Superseded(InputError):
@@ -40,6 +49,8 @@ class Entry:
     """Who decided it."""
     why: str
     """Why."""
+    decision: str
+    """A random number that stands for the decision, which may be written more than once."""
     at: float
     """When, in seconds since 1970."""
     valid: bool
@@ -66,7 +77,7 @@ class Ledger:
         entries: list[Entry] = []
         head = 0
         for found in sorted(all_versions(self._client, self._ledger), key=lambda one: int(one.version)):
-            action, version, previous, expected, by, why = (found.tags.get(tag, "") for tag in _TAGS)
+            action, version, previous, expected, by, why, decision = (found.tags.get(tag, "") for tag in _TAGS)
             valid = expected == str(head)
             entries.append(
                 Entry(
@@ -77,6 +88,7 @@ class Ledger:
                     expected=int(expected) if expected.isdecimal() else -1,
                     by=by,
                     why=why,
+                    decision=decision,
                     at=found.creation_timestamp / 1000,
                     valid=valid,
                 )
@@ -115,12 +127,13 @@ class Ledger:
             "expected": str(expected.number if expected else 0),
             "by": by,
             "why": why,
+            "decision": uuid.uuid4().hex,
         }
-        written = self._client.create_model_version(
-            self._ledger, source=f"models:/{self._name}/{version}", tags=tags, description=f"{action} {version}: {why}"
-        )
+        source = f"models:/{self._name}/{version}"
+        _persist(lambda: self._client.create_model_version(self._ledger, source=source, tags=tags))
         entries = self.entries()
-        mine = next(entry for entry in entries if entry.number == int(written.version))
+        # The first of them, should an answer have been lost on its way and the entry have been written again.
+        mine = next(entry for entry in entries if entry.decision == tags["decision"])
         self.repair()
         if not mine.valid:
             winner = next(entry for entry in reversed(entries) if entry.valid and entry.number < mine.number)
@@ -137,11 +150,25 @@ class Ledger:
             head = found
             assert head is not None, "entries are never taken away"
             for alias, version in ((CHAMPION, head.version), (PREVIOUS, head.previous)):
-                if version and self._stands_at(alias) != version:
-                    self._client.set_registered_model_alias(self._name, alias, version)
+                if version:
+                    _persist(partial(self._set, alias, version))
+
+    def _set(self, alias: str, version: str) -> None:
+        if self._stands_at(alias) != version:
+            self._client.set_registered_model_alias(self._name, alias, version)
 
     def _stands_at(self, alias: str) -> str | None:
         try:
             return str(self._client.get_model_version_by_alias(self._name, alias).version)
         except MlflowException:
             return None
+
+
+def _persist(work: Callable[[], Result]) -> Result:
+    """Do something until it works, or has failed so often that it will not."""
+    for attempt in range(1, ATTEMPTS):
+        try:
+            return work()
+        except MlflowException:
+            time.sleep(random.uniform(0.02, 0.1) * attempt)
+    return work()
