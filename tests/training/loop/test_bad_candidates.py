@@ -1,5 +1,7 @@
 """The broken files of the loop are broken in the way that they say, and only in that."""
 
+from pathlib import Path
+
 import numpy as np
 import onnx
 import pytest
@@ -14,8 +16,6 @@ SHIPPED = "model_store/camvid/1/model.onnx"
 
 @pytest.fixture(scope="module")
 def bad(tmp_path_factory):
-    from pathlib import Path
-
     return write_bad_candidates(Path(SHIPPED), tmp_path_factory.mktemp("bad"))
 
 

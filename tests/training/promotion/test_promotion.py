@@ -1,5 +1,8 @@
 """Gates and promotion on small files: each bad candidate is refused by the gate that should."""
 
+import shutil
+from pathlib import Path
+
 import mlflow
 import numpy as np
 import onnx
@@ -153,8 +156,6 @@ def test_a_file_that_was_cut_off_in_the_store_is_refused(
     stored = mlflow.artifacts.download_artifacts(
         promotion.registry.client.get_model_version_download_uri(promotion.registry.name, version)
     )
-    from pathlib import Path
-
     path = Path(stored) / "model.onnx"
     path.write_bytes(path.read_bytes()[:100])
     report = promotion.gate(version, settings)
@@ -179,9 +180,6 @@ def test_a_file_of_an_unknown_run_is_refused_by_its_provenance(promotion, settin
 
 
 def test_without_labels_agreement_decides_and_the_report_says_so(promotion, settings, tiny_file, frame, good, champion):
-    import shutil
-    from pathlib import Path
-
     shutil.rmtree(Path(settings.dataset.root) / "train" / "labels")
     _, report, failed = judge(promotion, settings, tiny_file(1, good), frame)
     names = [gate.name for gate in report.gates]
