@@ -16,6 +16,7 @@ from serving.cli_support import CommandGroup, json_option
 from serving.errors import InputError
 from training import method_commands
 from training.cli_support import print_report, resume_option, set_option, warn
+from training.experiments import commands as experiment_commands
 from training.method_commands import bench_pseudo_labels
 from training.promotion import commands as promotion_commands
 from training.report_lines import demo_lines, pipeline_lines
@@ -154,7 +155,12 @@ bench.add_command(bench_serving)
 bench.add_command(bench_pseudo_labels)
 
 
-for _command in (*method_commands.COMMANDS, *promotion_commands.COMMANDS, *serving_commands.COMMANDS):
+for _command in (
+    *method_commands.COMMANDS,
+    *experiment_commands.COMMANDS,
+    *promotion_commands.COMMANDS,
+    *serving_commands.COMMANDS,
+):
     main.add_command(_command)
 _SERVING = {command.name for command in serving_commands.COMMANDS}
 

@@ -29,6 +29,7 @@ from training.evaluation.evaluation import evaluate_network
 from training.evaluation.figures import panel, save_png
 from training.evaluation.metrics import ConfusionMatrix
 from training.evaluation.score_histograms import score_histograms
+from training.experiments.description import describe_run
 from training.export import describe_classes, export_onnx
 from training.features.cam import load_classifier
 from training.features.embedding import EmbeddedRegions, LayerPasses
@@ -109,7 +110,7 @@ class Pipeline:
             distributed.wait()  # until the first process has claimed the folder and opened its database
         splits = (self.train_set, self.evaluation_set)
         self.folder = RunFolder(out, settings, self.pixels, splits, resume=resume or assisting)
-        self.tracker = Tracker(self.folder.state.tracking_uri, settings.tracking.experiment)
+        self.tracker = Tracker(self.folder.state.tracking_uri, settings.tracking.experiment, out)
         if not assisting:
             distributed.wait()
 
@@ -357,9 +358,9 @@ class Pipeline:
     def _export(self, folder: Path) -> Result:
         result = self.export(folder / self.settings.name / "1" / "model.onnx")
         frame = resize_frame(self.train_set.frame(self.frame_ids[0]), *self.settings.network.input_size)
-        uri = self.tracker.model(Path(result["onnx"]), np.asarray(frame))
+        self.tracker.model(Path(result["onnx"]), np.asarray(frame))
         self.tracker.metrics({"export/agreement": result["onnx_agreement"]}, 0)
-        return result | {"mlflow_model": uri}
+        return result
 
     # What holds the stages together.
 
@@ -385,12 +386,9 @@ class Pipeline:
         return result
 
     def _describe(self) -> None:
-        self.tracker.describe(
-            self.settings.model_dump(mode="json"),
-            {
-                "onepixel.dataset": self.settings.dataset.name,
-                "onepixel.dataset_digest": self.folder.state.dataset_digest,
-                "onepixel.pixels_digest": self.pixels.digest(),
-            },
-            [self.out / "settings.yaml", self.out / "pixels.yaml"],
-        )
+        tags = {
+            "onepixel.dataset": self.settings.dataset.name,
+            "onepixel.dataset_digest": self.folder.state.dataset_digest,
+            "onepixel.pixels_digest": self.pixels.digest(),
+        }
+        describe_run(self.tracker, self.settings, self.out, (self.train_set, self.evaluation_set), tags)

@@ -10,23 +10,20 @@ import shutil
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
-from importlib.metadata import version as installed
 from pathlib import Path
 
 import mlflow
-import mlflow.onnx
 import numpy as np
-import onnx
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
-from mlflow.models import ModelSignature
-from mlflow.types import Schema, TensorSpec
 from numpy.typing import NDArray
 
 from serving.errors import InputError
 from serving.frames import encode_png, resize_frame
 from serving.model import Model
 from serving.registry import DIGEST_TAG, RegisteredVersion, RegistryClient, read_golden, registry_errors
+from training.experiments.model_folder import log_folder, write_model_folder
+from training.experiments.sender import PIPELINE_TAG
 from training.tracking import follow_uri
 
 CANDIDATE, CHAMPION, PREVIOUS = "candidate", "champion", "previous"
@@ -145,11 +142,12 @@ class Registry:
         return Downloaded(found, self._reader.fetch(found, folder / version))
 
     def has_run(self, run_id: str) -> bool:
-        """Whether MLflow knows a run."""
+        """Whether MLflow knows a run, by its identifier, or by the key that it has while MLflow is away."""
         try:
             self.client.get_run(run_id)
         except MlflowException:
-            return False
+            experiments = [found.experiment_id for found in self.client.search_experiments()]
+            return bool(self.client.search_runs(experiments, f"tags.`{PIPELINE_TAG}` = '{run_id}'", max_results=1))
         return True
 
     def _with_digest(self, digest: str) -> ModelVersion | None:
@@ -164,14 +162,10 @@ class Registry:
             _write_folder(folder, path, model, golden_frame, training)
             experiment = mlflow.set_experiment(self.name)
             run_id = model.metadata.mlflow_run_id if self.has_run(model.metadata.mlflow_run_id) else None
-            logged = self.client.create_logged_model(
-                experiment_id=experiment.experiment_id, name=self.name, source_run_id=run_id
-            )
-            self.client.log_model_artifacts(logged.model_id, str(folder))
-            self.client.finalize_logged_model(logged.model_id, "READY")
+            model_id = log_folder(self.client, experiment.experiment_id, run_id, folder, self.name)
         tags = {DIGEST_TAG: digest, PRECISION_TAG: model.metadata.precision, "onepixel.gates": "none"}
         return self.client.create_model_version(
-            self.name, source=f"models:/{logged.model_id}", run_id=run_id, tags=tags, model_id=logged.model_id
+            self.name, source=f"models:/{model_id}", run_id=run_id, tags=tags, model_id=model_id
         )
 
 
@@ -199,20 +193,11 @@ def all_versions(client: mlflow.MlflowClient, name: str) -> list[ModelVersion]:
 def _write_folder(
     folder: Path, path: Path, model: Model, golden_frame: NDArray[np.uint8], training: Path | None
 ) -> None:
-    """Write a version's folder, with the exact bytes: MLflow writes the model anew."""
+    """Write a version's folder."""
     size = model.input_size
     frame = np.asarray(resize_frame(golden_frame, *size))
     mask, _ = model.segment(frame)
-    mlflow.onnx.save_model(
-        onnx.load(path),
-        folder,
-        signature=signature(size),
-        input_example=frame[None],
-        save_as_external_data=False,
-        onnx_execution_providers=["CPUExecutionProvider"],
-        pip_requirements=[f"onnxruntime=={_runtime_version()}", f"numpy=={installed('numpy')}"],
-    )
-    shutil.copyfile(path, folder / "model.onnx")
+    write_model_folder(folder, path, frame)
     golden = folder / "golden"
     golden.mkdir()
     (golden / "frame.png").write_bytes(encode_png(frame))
@@ -223,18 +208,3 @@ def _write_folder(
             if not (training / name).is_file():
                 raise InputError(f"{training}: {name} is missing, from which a retraining would start")
             shutil.copyfile(training / name, folder / "training" / name)
-
-
-def signature(size: tuple[int, int]) -> ModelSignature:
-    """Return what MLflow is told of a file's input and outputs, for an input size in pixels."""
-    return ModelSignature(
-        inputs=Schema([TensorSpec(np.dtype(np.uint8), (-1, *size, 3), "frames")]),
-        outputs=Schema([TensorSpec(np.dtype(np.uint8), (-1, *size), output) for output in ("class_ids", "confidence")]),
-    )
-
-
-def _runtime_version() -> str:
-    """Return ONNX Runtime's version; `onnxruntime-gpu` has the same numbers as `onnxruntime`."""
-    import onnxruntime
-
-    return str(onnxruntime.__version__)
