@@ -1,5 +1,7 @@
 """What is to be said stays on disk until it has been said."""
 
+from pathlib import Path
+
 import pytest
 
 from training.experiments.spool import Spool
@@ -26,8 +28,7 @@ def test_what_was_not_said_is_there_for_the_next_process(tmp_path):
     again = Spool(tmp_path)
     (record,) = [again.next()]
     assert again.waiting == 1 and record["kind"] == "file"
-    with open(record["path"], "rb") as file:
-        assert file.read() == b"picture"
+    assert Path(record["path"]).read_bytes() == b"picture"
     again.said(record)
     assert not any(path.is_file() for path in (tmp_path / "files").rglob("*"))
 
