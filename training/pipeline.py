@@ -30,12 +30,13 @@ from training.evaluation.figures import panel, save_png
 from training.evaluation.metrics import ConfusionMatrix
 from training.evaluation.score_histograms import score_histograms
 from training.experiments.description import describe_run
-from training.export import describe_classes, export_onnx
+from training.export import describe_classes
 from training.features.cam import load_classifier
 from training.features.embedding import EmbeddedRegions, LayerPasses
 from training.features.extraction import extract_features
 from training.features.regions import RegionFeatures
 from training.features.saliency.views import open_saliency
+from training.precisions import CALIBRATION_FRAMES, Precision, export_precision
 from training.pseudo_labels.propagation import Propagation
 from training.pseudo_labels.rounds import FrameLabels, labels_by_prediction, labels_by_scores, scores_with_prediction
 from training.pseudo_labels.scoring import score_frames
@@ -192,7 +193,7 @@ class Pipeline:
         network = build_network(settings.network, settings.cam, classes, seed=settings.seed)
         return network.to("cuda" if torch.cuda.is_available() else "cpu")
 
-    def export(self, path: Path, number: int | None = None) -> Result:
+    def export(self, path: Path, number: int | None = None, precision: Precision = "fp32") -> Result:
         """Write a trained network as a verified ONNX file.
 
         Parameters
@@ -201,11 +202,13 @@ class Pipeline:
             The file to write.
         number
             The round; None takes the last one.
+        precision
+            Of its arithmetic.
 
         Raises
         ------
         InputError
-            If there is no such round, or it is not complete.
+            If there is no such round, it is not complete, or the precision's gate refuses the file.
         """
         last = self.settings.iterations.rounds - 1
         number = last if number is None else number
@@ -228,10 +231,10 @@ class Pipeline:
             np.asarray(resize_frame(self.train_set.frame(frame_id), *size))
             for frame_id in evenly_spaced(self.frame_ids, VERIFIED_FRAMES)
         ]
-        path.parent.mkdir(parents=True, exist_ok=True)
-        result = export_onnx(self.network(f"round_{number}").cpu(), metadata, path, frames)
-        cost = network_cost(self.settings.network, self.settings.cam, len(self.taxonomy.classes))
-        return {"onnx": str(path), "onnx_digest": result.digest, "onnx_agreement": result.agreement, **asdict(cost)}
+        judges = evenly_spaced(self.frame_ids, 2 * CALIBRATION_FRAMES)
+        network = self.network(f"round_{number}").cpu()
+        report = export_precision(network, metadata, path, frames, precision, self.train_set, judges)
+        return report | asdict(network_cost(self.settings.network, self.settings.cam, len(self.taxonomy.classes)))
 
     # The stages. Each takes its folder and returns what `done.json` keeps.
 
