@@ -14,6 +14,7 @@ import click
 
 from serving.cli_support import DEFAULT_ADDRESS, credential_options, credentials, json_option, stop_signal
 from serving.errors import InputError
+from serving.torchserve import commands as torchserve_commands
 from serving.tuning_command import tune
 from serving.view.commands import view
 
@@ -181,4 +182,4 @@ def _shipped_model() -> Path:
     raise InputError(f"--model: none is given, and {SHIPPED_MODEL} is not here; give an ONNX file of `onepixel train`")
 
 
-COMMANDS = (serve, segment, view, tune)
+COMMANDS = (serve, segment, view, tune, *torchserve_commands.COMMANDS)
