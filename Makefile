@@ -48,6 +48,7 @@ lock: setup
 	$(BIN)/uv pip compile pyproject.toml --extra dev $(LOCK) -o requirements.lock
 	$(BIN)/uv pip compile pyproject.toml --extra serving --extra cpu --extra torchserve -c requirements.lock $(LOCK) -o serving/torchserve/requirements.lock
 	$(BIN)/uv pip compile pyproject.toml --extra serving --extra cpu --extra registry -c requirements.lock $(LOCK) -o deploy/serving.lock
+	$(BIN)/uv pip compile pyproject.toml --extra serving --extra gpu --extra registry -c requirements.lock $(LOCK) -o deploy/serving-gpu.lock
 
 proto: setup
 	$(PROTOC) proto/generate.py

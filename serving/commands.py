@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 SHIPPED_MODEL = Path("model_store", "camvid", "1", "model.onnx")
 """In the repository, which is where this package lies unless it was installed from a wheel."""
 PATIENCE = 5.0
-"""Seconds that `segment` waits for a server that may be starting."""
+"""Seconds that `segment` waits for a server that may be starting, and `health` for its answer."""
 
 
 @click.command()
@@ -91,6 +91,29 @@ def serve(
         logger.error("the engine hangs: frames are left without an answer")
         os._exit(1)  # else the interpreter would wait for its threads
     repository.close()
+
+
+@click.command()
+@click.argument("address", default=DEFAULT_ADDRESS)
+def health(address: str) -> None:
+    """Ask the server at ADDRESS whether it is ready, by gRPC's health protocol; exit 0 if it is, 1 if not.
+
+    For a container's health check; it is answered without a token.
+    """
+    import grpc
+    from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+    try:
+        with grpc.insecure_channel(address) as channel:
+            stub = health_pb2_grpc.HealthStub(channel)
+            answer = stub.Check(health_pb2.HealthCheckRequest(), timeout=PATIENCE)
+    except grpc.RpcError as error:
+        told: Any = error
+        click.echo(f"{address}: {told.code().name}: {told.details()}", err=True)
+        raise SystemExit(1) from error
+    name = health_pb2.HealthCheckResponse.ServingStatus.Name(answer.status)
+    click.echo(name)
+    raise SystemExit(0 if answer.status == health_pb2.HealthCheckResponse.SERVING else 1)
 
 
 @click.command()
@@ -182,4 +205,4 @@ def _shipped_model() -> Path:
     raise InputError(f"--model: none is given, and {SHIPPED_MODEL} is not here; give an ONNX file of `onepixel train`")
 
 
-COMMANDS = (serve, segment, view, tune, *torchserve_commands.COMMANDS)
+COMMANDS = (serve, segment, health, view, tune, *torchserve_commands.COMMANDS)

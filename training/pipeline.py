@@ -21,6 +21,7 @@ from serving.errors import InputError
 from serving.files import whole_file
 from serving.frames import encode_png, resize_frame
 from serving.metadata import DatasetDescription, ModelMetadata
+from serving.triton import write_config
 from training.annotations.pixels import check_pixels, load_pixels
 from training.datasets import evenly_spaced, open_dataset
 from training.evaluation.bounds import measure_bounds
@@ -360,6 +361,7 @@ class Pipeline:
 
     def _export(self, folder: Path) -> Result:
         result = self.export(folder / self.settings.name / "1" / "model.onnx")
+        write_config(Path(result["onnx"]))
         frame = resize_frame(self.train_set.frame(self.frame_ids[0]), *self.settings.network.input_size)
         self.tracker.model(Path(result["onnx"]), np.asarray(frame))
         self.tracker.metrics({"export/agreement": result["onnx_agreement"]}, 0)

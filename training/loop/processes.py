@@ -58,7 +58,7 @@ def serving(arguments: Sequence[str | Path], tracking_uri: str, log: Path) -> It
     """Run `onepixel serve`; gives HOST:PORT once it is ready."""
     command = [sys.executable, "-m", "serving", "serve", "--json", "--address", "127.0.0.1:0", "--metrics-address", ""]
     command += [str(argument) for argument in arguments]
-    with _running(command, log, MLFLOW_TRACKING_URI=tracking_uri) as process:
+    with _running(command, log, speaks=True, MLFLOW_TRACKING_URI=tracking_uri) as process:
         assert process.stdout is not None
         line = process.stdout.readline()  # its own start is bounded: it ends where it cannot serve
         if not line:
@@ -67,12 +67,14 @@ def serving(arguments: Sequence[str | Path], tracking_uri: str, log: Path) -> It
 
 
 @contextmanager
-def _running(command: Sequence[str], log: Path, **environment: str) -> Iterator[subprocess.Popen[bytes]]:
+def _running(
+    command: Sequence[str], log: Path, *, speaks: bool = False, **environment: str
+) -> Iterator[subprocess.Popen[bytes]]:
     with log.open("ab") as errors:
         process = subprocess.Popen(
             command,
             stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
+            stdout=subprocess.PIPE if speaks else errors,
             stderr=errors,
             env=os.environ | environment,
             start_new_session=True,
