@@ -5,6 +5,7 @@ keeps the frames that it is unsure of; the retraining learns from them without l
 and followed by the server. Then four broken candidates are refused, and a rollback brings back the first model.
 """
 
+import hashlib
 import json
 import shutil
 import sys
@@ -16,7 +17,7 @@ from typing import Any
 import click
 
 from training.loop import frames, processes
-from training.loop.bad_candidates import write_bad_candidates
+from training.loop.bad_candidates import TRUNCATED, cut_off, write_bad_candidates
 from training.loop.cameras import Cameras
 from training.loop.frames import Scene
 from training.loop.processes import onepixel
@@ -103,6 +104,8 @@ def refusals(good: Path, scene: Scene, uri: str, out: Path) -> dict[str, str]:
     refused = {}
     for bad, path in write_bad_candidates(good, out / "bad").items():
         version = register(path, scene, uri, log)
+        if bad == TRUNCATED:
+            cut_off(out / "mlflow" / "artifacts", hashlib.sha256(path.read_bytes()).hexdigest())
         _, report = onepixel("gates", scene.config, "--candidate", version, log=log, expected=(REFUSED,))
         failed = [gate["name"] for gate in report["gates"] if gate["passed"] is False]
         onepixel("promote", scene.name, version, "--why", "it must not", *at(uri), log=log, expected=(REFUSED,))

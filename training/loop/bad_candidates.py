@@ -1,5 +1,6 @@
 """Files that must never be promoted, made from one that may: each is wrong in one way, and says nothing of it."""
 
+import hashlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -34,9 +35,29 @@ def shuffled_classes(content: bytes) -> bytes:
     return model.SerializeToString()
 
 
-def truncated(content: bytes) -> bytes:
-    """Return the first half of the file, as a copy that was cut off leaves it."""
-    return content[: len(content) // 2]
+def renamed(content: bytes) -> bytes:
+    """Return the model under another producer's name: other bytes that are as good, to be cut off in the store."""
+    model = onnx.load_from_string(content)
+    model.producer_version = "to be cut off"
+    return model.SerializeToString()
+
+
+def cut_off(store: Path, digest: str) -> None:
+    """Take the second half from a file of a registry's store, as a full disk would.
+
+    Parameters
+    ----------
+    store
+        The folder of the artefacts.
+    digest
+        sha256 of the file.
+    """
+    for path in store.rglob("model.onnx"):
+        content = path.read_bytes()
+        if hashlib.sha256(content).hexdigest() == digest:
+            path.write_bytes(content[: len(content) // 2])
+            return
+    raise FileNotFoundError(f"{store}: no model.onnx of sha256 {digest}")
 
 
 def not_a_number(content: bytes) -> bytes:
@@ -89,13 +110,14 @@ def _rename_output(model: onnx.ModelProto, output: str, name: str) -> None:
         node.input[:] = [name if found == output else found for found in node.input]
 
 
+TRUNCATED = "truncated"
 BAD: dict[str, Callable[[bytes], bytes]] = {
     "shuffled_classes": shuffled_classes,
-    "truncated": truncated,
+    TRUNCATED: renamed,
     "nan_weights": not_a_number,
     "ten_times_slower": ten_times_slower,
 }
-"""How each is made from a good file's bytes."""
+"""How each is made from a good file's bytes; the truncated one is whole until it is registered."""
 
 
 def write_bad_candidates(good: Path, folder: Path) -> dict[str, Path]:

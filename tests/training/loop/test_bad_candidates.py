@@ -1,5 +1,6 @@
 """The broken files of the loop are broken in the way that they say, and only in that."""
 
+import hashlib
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +9,7 @@ import pytest
 
 from serving.errors import InputError
 from serving.model import Model
-from training.loop.bad_candidates import BAD, write_bad_candidates
+from training.loop.bad_candidates import BAD, cut_off, write_bad_candidates
 from training.promotion.file_checks import finite
 
 SHIPPED = "model_store/camvid/1/model.onnx"
@@ -50,7 +51,14 @@ def test_not_all_weights_of_the_diverged_one_are_numbers(bad):
     assert finite(bad["nan_weights"]).passed is False and finite(bad["nan_weights"]).figure > 0
 
 
-def test_the_truncated_one_does_not_load(bad):
+def test_the_truncated_one_is_whole_until_it_is_cut_off_in_the_store(bad, tmp_path):
+    stored = tmp_path / "1" / "models" / "m-1" / "artifacts" / "model.onnx"
+    stored.parent.mkdir(parents=True)
+    stored.write_bytes(bad["truncated"].read_bytes())
+    Model.load(stored)
+    cut_off(tmp_path, hashlib.sha256(stored.read_bytes()).hexdigest())
     with pytest.raises(InputError, match="not an ONNX file"):
-        Model.load(bad["truncated"])
+        Model.load(stored)
+    with pytest.raises(FileNotFoundError):
+        cut_off(tmp_path, "0" * 64)
     assert set(bad) == set(BAD)
