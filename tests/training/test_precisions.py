@@ -8,6 +8,7 @@ import torch
 
 from serving.errors import InputError
 from serving.model import Model
+from tests.training.test_export import make_frames, make_metadata, make_network
 from training import precisions
 from training.configuration import load_settings
 from training.datasets.streets import Streets
@@ -15,8 +16,6 @@ from training.export import EXPORTERS, build_model
 from training.pipeline import Pipeline
 from training.precisions import convert, half
 from training.segmentation.prediction import Segmenter
-
-from .test_export import make_frames, make_metadata, make_network
 
 SHIPPED = "model_store/camvid/1/model.onnx"
 

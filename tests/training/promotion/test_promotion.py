@@ -13,13 +13,12 @@ from onnx import helper, numpy_helper
 from serving.benchmarks.tiny_model import CLASSES
 from serving.errors import InputError
 from serving.frames import encode_png
+from tests.training.promotion.conftest import SIZE, describe
 from training.cli import main
 from training.configuration import load_settings
 from training.promotion.commands import REFUSED
 from training.promotion.promotion import Refused
 from training.taxonomy import CAMVID
-
-from .conftest import SIZE, describe
 
 COLOURS = [(200, 0, 0), (0, 200, 0), (0, 0, 200)]
 

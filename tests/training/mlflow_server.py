@@ -8,8 +8,6 @@ import sys
 import time
 import urllib.request
 
-import pytest
-
 
 class MlflowServer:
     """On SQLite, handing out the artefacts itself."""
@@ -46,11 +44,3 @@ class MlflowServer:
     def freeze(self, frozen):
         """Let it accept connections, and answer none."""
         os.killpg(self._process.pid, signal.SIGSTOP if frozen else signal.SIGCONT)
-
-
-@pytest.fixture(scope="module")
-def mlflow_server(tmp_path_factory):
-    server = MlflowServer(tmp_path_factory.mktemp("server"))
-    server.start()
-    yield server
-    server.stop()
