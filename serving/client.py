@@ -19,6 +19,7 @@ from onepixel.v1 import segmentation_pb2_grpc as pb_grpc
 
 from serving import wire
 from serving.credentials import Credentials, read_file
+from serving.errors import InputError
 from serving.frames import Pixels
 from serving.masks import MaskEncoding
 from serving.wire import ModelInfo, OverflowPolicy, Segmentation, SegmentOptions
@@ -28,6 +29,7 @@ __all__ = [
     "Client",
     "Credentials",
     "Image",
+    "InputError",
     "MaskEncoding",
     "ModelInfo",
     "Outcome",
@@ -111,10 +113,24 @@ class _Connection:
         credentials: Credentials | None = None,
     ) -> None:
         credentials = credentials or Credentials()
-        self._channel = credentials.connect(self._grpc, address, _OPTIONS)
-        self._stub = pb_grpc.SegmentationServiceStub(self._channel)
         self._address, self._timeout, self._metadata = address, timeout, credentials.metadata()
         self._model = {"model_name": model_name, "model_version": model_version}
+        self._channel, self._stub = self._connect(address, credentials)
+
+    def _connect(self, address: str, credentials: Credentials) -> tuple[Any, Any]:
+        """Return what is to be closed, and the stub."""
+        scheme, separator, place = address.rpartition("://")
+        if not separator:
+            channel = credentials.connect(self._grpc, address, _OPTIONS)
+            return channel, pb_grpc.SegmentationServiceStub(channel)
+        from serving.torchserve import transport
+
+        if self._grpc is not grpc or scheme + separator not in (transport.GRPC_SCHEME, transport.HTTP_SCHEME):
+            raise InputError(f"address: '{address}'; should be HOST:PORT, or torchserve://HOST:PORT for a Client")
+        if scheme + separator == transport.HTTP_SCHEME:
+            return transport.open_http(place, self._model)
+        channel = credentials.connect(self._grpc, place, _OPTIONS)
+        return channel, transport.open_grpc(channel, self._model)
 
 
 class Client(_Connection):
@@ -123,7 +139,8 @@ class Client(_Connection):
     Parameters
     ----------
     address
-        HOST:PORT. Nothing is sent before the first call.
+        HOST:PORT. Nothing is sent before the first call. torchserve://HOST:PORT is TorchServe's gRPC with our handler,
+        torchserve+http://HOST:PORT its HTTP; they need `model_name`.
     timeout
         Seconds that one call may take; also the deadline after which the server spends nothing on it. A stream has
         none.

@@ -14,6 +14,7 @@ import click
 
 from serving.cli_support import DEFAULT_ADDRESS, credential_options, credentials, json_option, stop_signal
 from serving.errors import InputError
+from serving.torchserve import commands as torchserve_commands
 from serving.tuning_command import tune
 from serving.view.commands import view
 
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 SHIPPED_MODEL = Path("model_store", "camvid", "1", "model.onnx")
 """In the repository, which is where this package lies unless it was installed from a wheel."""
 PATIENCE = 5.0
-"""Seconds that `segment` waits for a server that may be starting."""
+"""Seconds that `segment` waits for a server that may be starting, and `health` for its answer."""
 
 
 @click.command()
@@ -32,13 +33,17 @@ PATIENCE = 5.0
     "--model",
     "model_path",
     type=click.Path(path_type=Path),
-    help="The exported ONNX file, or a folder of NAME/VERSION/model.onnx. [default: the shipped file]",
+    help="An ONNX file, a folder of NAME/VERSION/model.onnx, or models:/NAME@ALIAS. [default: the shipped file]",
 )
 @click.option("--address", help=f"HOST:PORT to listen at. [default: {DEFAULT_ADDRESS}, loopback]")
 @click.option("--metrics-address", help="HOST:PORT of the metrics over HTTP; empty for none. [default: 127.0.0.1:8002]")
 @click.option("--name", help="What requests call the model. [default: by the path]")
 @click.option("--device", type=click.Choice(["cpu", "cuda", "tensorrt"]), help="What runs it. [default: cpu]")
 @click.option("--threads", type=click.IntRange(min=0), help="Of one inference. [default: one per core]")
+@click.option("--shadow", help="models:/NAME@ALIAS of a candidate that answers a share of the frames, too.")
+@click.option("--collect", type=click.Path(path_type=Path, file_okay=False), help="Keep frames in this folder.")
+@click.option("--collect-policy", type=click.Choice(["uncertain", "uniform"]), help="Which. [default: uncertain]")
+@click.option("--collect-limit", type=click.IntRange(min=1), help="Frames at most. [default: 1000]")
 @click.option("--grace", type=click.FloatRange(min=0), help="Seconds to drain. [default: 10]")
 @click.option("--settings", "path", type=click.Path(path_type=Path), help="A YAML file of settings (docs/serving.md).")
 @click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="A setting, such as queue.max_wait=2.")
@@ -55,11 +60,9 @@ def serve(
     import logging
     import os
 
+    from serving.assembly import open_server
     from serving.logs import configure_logging
     from serving.memory import keep_freed_memory
-    from serving.model import Model
-    from serving.repository import WatchedRepository
-    from serving.server import Server
     from serving.settings import load_server_settings
 
     keep_freed_memory()
@@ -67,14 +70,8 @@ def serve(
     configure_logging(settings.operations)
     logger = logging.getLogger(__name__)
     logger.info("settings: %s", settings.model_dump_json(exclude_defaults=True))
-    repository = WatchedRepository(
-        settings.model or _shipped_model(),
-        lambda path, name, version: Model.load(path, name=name, version=version, settings=settings.engine),
-        name=settings.name,
-        default_model=settings.default_model,
-    )
     stop = stop_signal()
-    server = Server(repository, settings)
+    repository, server = open_server(settings, settings.model or _shipped_model())
     server.start()
     alone = settings.engine.threads == 1 and settings.engine.backend == "onnxruntime"
     repository.watch(settings.repository.poll_seconds, alone=alone)
@@ -94,6 +91,29 @@ def serve(
         logger.error("the engine hangs: frames are left without an answer")
         os._exit(1)  # else the interpreter would wait for its threads
     repository.close()
+
+
+@click.command()
+@click.argument("address", default=DEFAULT_ADDRESS)
+def health(address: str) -> None:
+    """Ask the server at ADDRESS whether it is ready, by gRPC's health protocol; exit 0 if it is, 1 if not.
+
+    For a container's health check; it is answered without a token.
+    """
+    import grpc
+    from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+    try:
+        with grpc.insecure_channel(address) as channel:
+            stub = health_pb2_grpc.HealthStub(channel)
+            answer = stub.Check(health_pb2.HealthCheckRequest(), timeout=PATIENCE)
+    except grpc.RpcError as error:
+        told: Any = error
+        click.echo(f"{address}: {told.code().name}: {told.details()}", err=True)
+        raise SystemExit(1) from error
+    name = health_pb2.HealthCheckResponse.ServingStatus.Name(answer.status)
+    click.echo(name)
+    raise SystemExit(0 if answer.status == health_pb2.HealthCheckResponse.SERVING else 1)
 
 
 @click.command()
@@ -166,7 +186,14 @@ def _plan(client: "Client", source: Path, out: Path) -> tuple[int, Iterator["Res
 
 def _overrides(**options: Any) -> list[str]:
     """Return the options that were given as `key=value`, as `--set` takes them."""
-    sections = {"device": "engine.device", "threads": "engine.threads"}
+    sections = {
+        "device": "engine.device",
+        "threads": "engine.threads",
+        "shadow": "shadow.model",
+        "collect": "collect.folder",
+        "collect_policy": "collect.policy",
+        "collect_limit": "collect.limit",
+    }
     given = {sections.get(key, key): value for key, value in options.items() if value is not None}
     return [f"{key}={json.dumps(str(value) if isinstance(value, Path) else value)}" for key, value in given.items()]
 
@@ -178,4 +205,4 @@ def _shipped_model() -> Path:
     raise InputError(f"--model: none is given, and {SHIPPED_MODEL} is not here; give an ONNX file of `onepixel train`")
 
 
-COMMANDS = (serve, segment, view, tune)
+COMMANDS = (serve, segment, health, view, tune, *torchserve_commands.COMMANDS)

@@ -1,10 +1,12 @@
 """What those who run a server ask over HTTP: /metrics for Prometheus, /livez and /readyz for an orchestrator.
 
+MLflow's webhooks may be taken, too.
+
 Not alive is a server whose engine hangs: to start it anew is all that helps. Not ready is one that drains.
 """
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
@@ -12,6 +14,9 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import choose_encoder
 
 from serving.errors import InputError
+
+HOOK_PATH = "/hooks/mlflow"
+MAX_HOOK_BYTES = 2**16
 
 
 class OperationsServer:
@@ -25,6 +30,8 @@ class OperationsServer:
         What /metrics tells.
     alive, ready
         What /livez and /readyz tell.
+    hook
+        Takes the headers and the body of POST /hooks/mlflow, and returns whether they are believed; None takes none.
 
     Raises
     ------
@@ -33,7 +40,13 @@ class OperationsServer:
     """
 
     def __init__(
-        self, address: str, registry: CollectorRegistry, *, alive: Callable[[], bool], ready: Callable[[], bool]
+        self,
+        address: str,
+        registry: CollectorRegistry,
+        *,
+        alive: Callable[[], bool],
+        ready: Callable[[], bool],
+        hook: Callable[[Mapping[str, str], bytes], bool] | None = None,
     ) -> None:
         host, port = split_address(address, "metrics_address")
 
@@ -50,6 +63,17 @@ class OperationsServer:
                     self._answer(status, "text/plain", b"ok\n" if well else b"no\n")
                 else:
                     self._answer(HTTPStatus.NOT_FOUND, "text/plain", b"/metrics, /livez or /readyz\n")
+
+            def do_POST(self) -> None:
+                size = self.headers.get("Content-Length", "")
+                if hook is None or self.path != HOOK_PATH:
+                    self._answer(HTTPStatus.NOT_FOUND, "text/plain", b"nothing is taken here\n")
+                elif not size.isdecimal() or int(size) > MAX_HOOK_BYTES:
+                    self._answer(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "text/plain", b"too large\n")
+                elif hook(dict(self.headers.items()), self.rfile.read(int(size))):
+                    self._answer(HTTPStatus.OK, "text/plain", b"ok\n")
+                else:
+                    self._answer(HTTPStatus.UNAUTHORIZED, "text/plain", b"no valid signature\n")
 
             def log_message(self, *_: object) -> None:
                 pass  # a scrape every few seconds is no news

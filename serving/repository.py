@@ -127,9 +127,9 @@ class WatchedRepository(Repository):
         if name is not None and source.is_dir():
             raise InputError(f"name: '{name}' is for the model of a file; in the folder {source} each has its own")
         self._source, self._load, self._name = source, load, name
+        self._ended = threading.Event()
         self._seen = self._look()
         super().__init__({key: load(path, *key) for key, (path, _) in self._seen.items()}, default_model)
-        self._ended = threading.Event()
 
     def refresh(self) -> bool:
         """Look once, and follow what has changed; return whether anything has."""
@@ -164,7 +164,7 @@ class WatchedRepository(Repository):
 
         def look() -> None:
             failure, changed = "", False
-            while not self._ended.wait(seconds):
+            while not self._pause(seconds):
                 if changed:
                     give_memory_back()  # what was let go has answered its frames by now
                 try:
@@ -180,6 +180,10 @@ class WatchedRepository(Repository):
     def close(self) -> None:
         """Look no more; a model that is being read is not waited for."""
         self._ended.set()
+
+    def _pause(self, seconds: float) -> bool:
+        """Wait for the next look; return whether there is to be none."""
+        return self._ended.wait(seconds)
 
     def _try(self, models: dict[Key, Model], key: Key, path: Path) -> None:
         try:

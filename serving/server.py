@@ -8,6 +8,7 @@ Binds to loopback unless told otherwise, in the clear.
 import logging
 import threading
 import time
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 
 import grpc
@@ -19,6 +20,7 @@ from serving.batching import InferenceQueue
 from serving.errors import InputError
 from serving.metrics import Metrics
 from serving.model import Model
+from serving.observers import Observer
 from serving.operations import OperationsServer, split_address
 from serving.repository import Repository
 from serving.security import Clients, TokenInterceptor, Tokens, server_credentials
@@ -54,6 +56,8 @@ HOLD_SECONDS, LAST_SECONDS = 0.1, 0.5
 """At the end of `stop`: refusals are held so long, until gRPC begins to shut down, and then have so long to leave."""
 
 
+Hook = Callable[[Mapping[str, str], bytes], bool]
+"""Takes the headers and the body of a webhook; returns whether it is believed."""
 EMBEDDED = ServerSettings(address="127.0.0.1:0", metrics_address="")
 """For a server inside another program: a free port on loopback, and no metrics over HTTP."""
 
@@ -66,7 +70,9 @@ class Server:
     models
         Loaded models, so warm; one, or those of a repository, which may change.
     settings
-        All that it is told; `model`, `name` and `repository` are its maker's business.
+        All that it is told; `model`, `name`, `repository`, `shadow` and `collect` are its maker's business.
+    hook
+        Takes MLflow's webhooks at `settings.metrics_address`; None takes none.
 
     Raises
     ------
@@ -82,7 +88,9 @@ class Server:
     >>> server.stop()  # doctest: +SKIP
     """
 
-    def __init__(self, models: Model | Repository, settings: ServerSettings = EMBEDDED) -> None:
+    def __init__(
+        self, models: Model | Repository, settings: ServerSettings = EMBEDDED, *, hook: Hook | None = None
+    ) -> None:
         self._settings, limits = settings, settings.limits
         host, _ = split_address(settings.address, "address")
         tokens = None if settings.security.tokens is None else Tokens(settings.security.tokens)
@@ -108,7 +116,11 @@ class Server:
             self._add_services(tokens)
             if settings.metrics_address:
                 self._operations = OperationsServer(
-                    settings.metrics_address, self.metrics.registry, alive=self.is_alive, ready=lambda: self._serving
+                    settings.metrics_address,
+                    self.metrics.registry,
+                    alive=self.is_alive,
+                    ready=lambda: self._serving,
+                    hook=hook,
                 )
             self.port: int = self._listen(credentials)
         except BaseException:
@@ -128,8 +140,14 @@ class Server:
         """Tell whether the engine is not hanging."""
         return self._queue.busy_seconds < self._settings.operations.hang_seconds
 
+    def observe(self, *observers: Observer) -> None:
+        """Show answered frames to observers, which the server starts and stops; only before `start`."""
+        self._answerer.observers = observers
+
     def start(self) -> None:
         """Begin to answer; returns at once."""
+        for observer in self._answerer.observers:
+            observer.start()
         self._server.start()
         if self._operations is not None:
             self._operations.start()
@@ -166,6 +184,8 @@ class Server:
         stopped.wait()
         ended = self._queue.close(max(LAST_SECONDS, deadline - time.monotonic()))
         self._threads.shutdown(wait=False)
+        for observer in self._answerer.observers:
+            observer.close()
         if self._operations is not None:
             self._operations.stop()
         if self._tracer is not None:
@@ -175,7 +195,7 @@ class Server:
     def _add_services(self, tokens: Tokens | None) -> None:
         limits = self._settings.limits
         clients = Clients(tokens)
-        answerer = Answerer(
+        self._answerer = answerer = Answerer(
             self.repository,
             self._queue,
             max_pixels=limits.max_pixels,

@@ -126,7 +126,41 @@ class RepositorySettings(_Section):
     """Where the models come from while the server runs."""
 
     poll_seconds: Annotated[float, Field(gt=0)] = 2.0
-    """How often the file or folder of models is looked at."""
+    """How often the file, the folder of models or the alias is looked at."""
+    registry_uri: str | None = None
+    """MLflow's URI for `models:/` names; None takes MLFLOW_TRACKING_URI. Needs the extra `registry`."""
+    cache: Path | None = None
+    """Folder for the files of registered models, with which a server can start while the registry is away; None takes
+    a temporary one."""
+    hint_secret: Path | None = None
+    """File with the secret of MLflow's webhooks, which are then taken at POST /hooks/mlflow of `metrics_address`: a
+    signed one has the alias looked at soon. Nothing that it says is believed."""
+
+
+class ShadowSettings(_Section):
+    """A candidate that sees live frames beside the champion."""
+
+    model: str | None = None
+    """`models:/NAME@ALIAS` or `models:/NAME/VERSION`; None means no shadow."""
+    share: Annotated[float, Field(gt=0, le=1)] = 0.1
+    """Share of the frames that it answers, where the processor has time."""
+    report_seconds: Annotated[float, Field(gt=0)] = 30.0
+    """How often its version's tag in the registry is written."""
+
+
+class CollectSettings(_Section):
+    """Frames that are kept for the next retraining."""
+
+    folder: Path | None = None
+    """Where; None keeps none. Frames are private: only the server's user may read it."""
+    policy: Literal["uncertain", "uniform"] = "uncertain"
+    """`uncertain` keeps those of which the model is least sure, `uniform` a fair sample."""
+    limit: Count = 1000
+    """Frames at most."""
+    limit_bytes: Count = 2**30
+    """Bytes at most."""
+    seconds: Seconds = 1.0
+    """At most one frame in so many seconds is looked at: those between are much like it."""
 
 
 class OperationSettings(_Section):
@@ -148,7 +182,8 @@ class ServerSettings(_Section):
     """All of a server."""
 
     model: Path | None = None
-    """An exported file, or a folder of `<name>/<version>/model.onnx`, all of which are served."""
+    """An exported file, a folder of `<name>/<version>/model.onnx`, all of which are served, or `models:/NAME@ALIAS` of
+    an MLflow registry."""
     name: str | None = None
     """What requests call the model of a file; none means by its path."""
     default_model: str | None = None
@@ -165,6 +200,13 @@ class ServerSettings(_Section):
     security: SecuritySettings = SecuritySettings()
     repository: RepositorySettings = RepositorySettings()
     operations: OperationSettings = OperationSettings()
+    shadow: ShadowSettings = ShadowSettings()
+    collect: CollectSettings = CollectSettings()
+
+    @property
+    def registered(self) -> bool:
+        """Whether `model` is one of a registry."""
+        return str(self.model or "").startswith("models:/")
 
 
 def load_server_settings(

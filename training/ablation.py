@@ -333,7 +333,7 @@ def _write(table: str, rows: Sequence[Row], out: Path) -> None:
 
 
 def _log(rows: Sequence[Row], tables: Sequence[str], settings: Settings, out: Path) -> None:
-    tracker = Tracker(tracking_uri(settings.tracking, out), settings.tracking.experiment)
+    tracker = Tracker(tracking_uri(settings.tracking, out), settings.tracking.experiment, out)
     with tracker.pipeline(f"{settings.name}: ablation", uuid.uuid4().hex):
         tracker.describe(
             settings.model_dump(mode="json"),

@@ -35,9 +35,9 @@ def load_settings(config: str, overrides: Iterable[str] = ()) -> Settings:
     Returns
     -------
     Settings
-        Relative paths in it, `dataset.root`, `cam.weights` and `network.weights` of a file, `saliency.forest` of a
-        file and `pixels` of a file, are made absolute from the working directory, so that a run can be resumed and
-        exported from any other.
+        Relative paths in it, `dataset.root`, `dataset.extra`, `iterations.start`, `cam.weights` and `network.weights`
+        of a file, `saliency.forest` of a file and `pixels` of a file, are made absolute from the working directory, so
+        that a run can be resumed and exported from any other.
 
     Raises
     ------
@@ -91,6 +91,8 @@ def _with_preset(tree: dict[str, Any]) -> dict[str, Any]:
 
 _PATHS: tuple[tuple[tuple[str, ...], tuple[str, ...]], ...] = (
     (("dataset", "root"), ("",)),
+    (("dataset", "extra"), ("",)),
+    (("iterations", "start"), (".safetensors",)),
     (("cam", "weights"), (".safetensors",)),
     (("network", "weights"), (".safetensors",)),
     (("saliency", "forest"), (".onnx",)),

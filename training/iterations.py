@@ -202,9 +202,10 @@ def _settings(config: str, overrides: Sequence[str], base: Settings, line: Line,
 def _asked(settings: Settings, twin: bool, digests: dict[str, str]) -> dict[str, Any]:
     """Return what a run's figures depend on: settings and the content of files, without the machine's paths."""
     pixels = load_pixels(settings.pixels, taxonomy_of(settings.dataset), settings.dataset.name)
-    free = {"tracking", "workers", "pixels", "name", "prediction"}
+    free = {"tracking", "workers", "pixels", "name", "prediction", "promotion"}
     asked = settings.model_dump(mode="json", exclude=free)
-    asked["dataset"].pop("root")
+    for machine in ("root", "extra"):
+        asked["dataset"].pop(machine)
     asked["training"].pop("checkpoint_every")
     files = file_digests(settings)
     for setting in files:

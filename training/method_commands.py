@@ -202,6 +202,24 @@ def bench_pseudo_labels(config: str, preset: str, frames: int, overrides: tuple[
     print_report(report, as_json, lines)
 
 
+@click.command("export")
+@click.option(
+    "--network",
+    "networks",
+    multiple=True,
+    type=click.Choice(["deeplab_mobilenet_v2", "deeplab_vgg16_largefov", "deeplab_vgg16_aspp", "deeplab_resnet101"]),
+    help="Which; give it again for more. [default: all]",
+)
+@json_option
+def bench_export(networks: tuple[str, ...], as_json: bool) -> None:
+    """Measure the parity of exported files, over networks, precisions and input sizes."""
+    from training.export_table import NETWORKS, as_markdown, export_table
+    from training.export_table import as_json as report
+
+    rows = export_table(networks or NETWORKS)
+    print_report(report(rows), as_json, as_markdown(rows))
+
+
 @click.group()
 def saliency() -> None:
     """DRFI, the learnt saliency: fit it on images and masks of salient objects."""

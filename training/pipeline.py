@@ -21,20 +21,23 @@ from serving.errors import InputError
 from serving.files import whole_file
 from serving.frames import encode_png, resize_frame
 from serving.metadata import DatasetDescription, ModelMetadata
+from serving.triton import write_config
 from training.annotations.pixels import check_pixels, load_pixels
 from training.datasets import evenly_spaced, open_dataset
 from training.evaluation.bounds import measure_bounds
 from training.evaluation.confusion import write_confusion
-from training.evaluation.evaluation import Evaluation
+from training.evaluation.evaluation import evaluate_network
 from training.evaluation.figures import panel, save_png
 from training.evaluation.metrics import ConfusionMatrix
 from training.evaluation.score_histograms import score_histograms
-from training.export import describe_classes, export_onnx
+from training.experiments.description import describe_run
+from training.export import describe_classes
 from training.features.cam import load_classifier
 from training.features.embedding import EmbeddedRegions, LayerPasses
 from training.features.extraction import extract_features
 from training.features.regions import RegionFeatures
 from training.features.saliency.views import open_saliency
+from training.precisions import CALIBRATION_FRAMES, Precision, export_precision
 from training.pseudo_labels.propagation import Propagation
 from training.pseudo_labels.rounds import FrameLabels, labels_by_prediction, labels_by_scores, scores_with_prediction
 from training.pseudo_labels.scoring import score_frames
@@ -99,6 +102,7 @@ class Pipeline:
         for warning in check_pixels(self.pixels, self.train_set, settings.pixels):
             warn(warning)
         self.network()  # wrong weights, a wrong forest or layer are told before the folder is claimed
+        self._network_before(0)
         if settings.pseudo_labels.method == "similarity":
             open_saliency(settings.saliency)
         else:
@@ -108,7 +112,7 @@ class Pipeline:
             distributed.wait()  # until the first process has claimed the folder and opened its database
         splits = (self.train_set, self.evaluation_set)
         self.folder = RunFolder(out, settings, self.pixels, splits, resume=resume or assisting)
-        self.tracker = Tracker(self.folder.state.tracking_uri, settings.tracking.experiment)
+        self.tracker = Tracker(self.folder.state.tracking_uri, settings.tracking.experiment, out)
         if not assisting:
             distributed.wait()
 
@@ -190,7 +194,7 @@ class Pipeline:
         network = build_network(settings.network, settings.cam, classes, seed=settings.seed)
         return network.to("cuda" if torch.cuda.is_available() else "cpu")
 
-    def export(self, path: Path, number: int | None = None) -> Result:
+    def export(self, path: Path, number: int | None = None, precision: Precision = "fp32") -> Result:
         """Write a trained network as a verified ONNX file.
 
         Parameters
@@ -199,11 +203,13 @@ class Pipeline:
             The file to write.
         number
             The round; None takes the last one.
+        precision
+            Of its arithmetic.
 
         Raises
         ------
         InputError
-            If there is no such round, or it is not complete.
+            If there is no such round, it is not complete, or the precision's gate refuses the file.
         """
         last = self.settings.iterations.rounds - 1
         number = last if number is None else number
@@ -226,10 +232,10 @@ class Pipeline:
             np.asarray(resize_frame(self.train_set.frame(frame_id), *size))
             for frame_id in evenly_spaced(self.frame_ids, VERIFIED_FRAMES)
         ]
-        path.parent.mkdir(parents=True, exist_ok=True)
-        result = export_onnx(self.network(f"round_{number}").cpu(), metadata, path, frames)
-        cost = network_cost(self.settings.network, self.settings.cam, len(self.taxonomy.classes))
-        return {"onnx": str(path), "onnx_digest": result.digest, "onnx_agreement": result.agreement, **asdict(cost)}
+        judges = evenly_spaced(self.frame_ids, 2 * CALIBRATION_FRAMES)
+        network = self.network(f"round_{number}").cpu()
+        report = export_precision(network, metadata, path, frames, precision, self.train_set, judges)
+        return report | asdict(network_cost(self.settings.network, self.settings.cam, len(self.taxonomy.classes)))
 
     # The stages. Each takes its folder and returns what `done.json` keeps.
 
@@ -265,25 +271,28 @@ class Pipeline:
 
     def _labels(self, number: int, folder: Path) -> Iterator[FrameLabels]:
         """Decide a round's labels: from the pixels, or from what the network of the round before makes of them."""
-        propagates = self.settings.pseudo_labels.method == "propagation"
-        if number and self.settings.iterations.loop == "paper":
-            load = self.regions if propagates else self.features
-            network = self.network(f"round_{number - 1}")
-            return labels_by_prediction(network, self.train_set, load, self.frame_ids, self.settings)
-        if number:
-            graph = Propagation.load(self.folder.graph, self.settings.propagation)
-            network = self.network(f"round_{number - 1}")
-            scoring = scores_with_prediction(
-                graph, network, self.train_set, self.regions, self.frame_ids, self.settings
-            )
-        else:
+        before = self._network_before(number)
+        if before is not None and self.settings.iterations.loop == "paper":
+            load = self.regions if self.settings.pseudo_labels.method == "propagation" else self.features
+            return labels_by_prediction(before, self.train_set, load, self.frame_ids, self.settings)
+        if number == 0:
             scoring = score_frames(
                 self.settings, self.out / "features", self.frame_ids, self.pixels, self.taxonomy, self.folder.graph
             )
+        if before is not None:
+            graph = Propagation.load(self.folder.graph, self.settings.propagation)
+            scoring = scores_with_prediction(graph, before, self.train_set, self.regions, self.frame_ids, self.settings)
         picture = score_histograms(scoring)
         save_png(picture, folder.parent / "score_histograms.png")
         self.tracker.figure(picture, "score_histograms")
         return labels_by_scores(scoring, self.frame_ids, self.settings.training.soft_labels)
+
+    def _network_before(self, number: int) -> DeepLab | None:
+        """Return the network whose predictions help to label a round; None where there is none yet."""
+        if number:
+            return self.network(f"round_{number - 1}")
+        start = self.settings.iterations.start
+        return None if start is None else trained_network(start, self.settings, len(self.taxonomy.classes))
 
     def _sample(self, number: int, frame_id: str) -> Sample:
         confidence, soft = None, None
@@ -319,9 +328,9 @@ class Pipeline:
             settings = settings.model_copy(update={"updates": rounds * settings.updates})
         else:
             number = int(training.removeprefix("round_"))
-            before = f"round_{number - 1}" if number and iterations.warm_start else None
+            before = self._network_before(number) if number == 0 or iterations.warm_start else None
             load, labels = partial(self._sample, number), partial(self.pseudo_labels, number)
-        network = self.network(before)
+        network = self.network() if before is None else before
         losses = train(
             network,
             load,
@@ -337,13 +346,8 @@ class Pipeline:
 
     def _evaluate(self, training: str, step: int, folder: Path) -> Result:
         network, size = self.network(training), self.settings.network.input_size
-        evaluation = Evaluation(self.taxonomy)
+        evaluation = evaluate_network(network, self.evaluation_set, size, f"{training}: evaluation")
         if self.evaluation_set.has_labels:
-            for frame_id in tqdm(
-                self.evaluation_set.frame_ids, desc=f"{training}: evaluation", unit="frame", disable=None
-            ):
-                prediction = predict(network, self.evaluation_set.frame(frame_id), size)
-                evaluation.update(self.evaluation_set.labels(frame_id), *prediction)
             write_confusion(evaluation.confusion, folder)
         for frame_id in evenly_spaced(self.frame_ids, FIGURES):
             frame = self.train_set.frame(frame_id)
@@ -357,10 +361,11 @@ class Pipeline:
 
     def _export(self, folder: Path) -> Result:
         result = self.export(folder / self.settings.name / "1" / "model.onnx")
+        write_config(Path(result["onnx"]))
         frame = resize_frame(self.train_set.frame(self.frame_ids[0]), *self.settings.network.input_size)
-        uri = self.tracker.model(Path(result["onnx"]), np.asarray(frame))
+        self.tracker.model(Path(result["onnx"]), np.asarray(frame))
         self.tracker.metrics({"export/agreement": result["onnx_agreement"]}, 0)
-        return result | {"mlflow_model": uri}
+        return result
 
     # What holds the stages together.
 
@@ -386,12 +391,9 @@ class Pipeline:
         return result
 
     def _describe(self) -> None:
-        self.tracker.describe(
-            self.settings.model_dump(mode="json"),
-            {
-                "onepixel.dataset": self.settings.dataset.name,
-                "onepixel.dataset_digest": self.folder.state.dataset_digest,
-                "onepixel.pixels_digest": self.pixels.digest(),
-            },
-            [self.out / "settings.yaml", self.out / "pixels.yaml"],
-        )
+        tags = {
+            "onepixel.dataset": self.settings.dataset.name,
+            "onepixel.dataset_digest": self.folder.state.dataset_digest,
+            "onepixel.pixels_digest": self.pixels.digest(),
+        }
+        describe_run(self.tracker, self.settings, self.out, (self.train_set, self.evaluation_set), tags)

@@ -29,7 +29,7 @@ from training.datasets.base import Dataset
 from training.settings import Settings
 from training.tracking import tracking_uri
 
-FREE_SETTINGS = {"workers", "pixels", "prediction", "training.checkpoint_every"}
+FREE_SETTINGS = {"workers", "pixels", "prediction", "promotion", "training.checkpoint_every"}
 """Settings that may change when a pipeline resumes: its results do not depend on them, and of the pixel file the
 content is compared, not the name."""
 
@@ -160,6 +160,7 @@ def file_digests(settings: Settings) -> dict[str, str]:
         "cam.weights": settings.cam.weights,
         "network.weights": settings.network.weights,
         "saliency.forest": settings.saliency.forest,
+        "iterations.start": settings.iterations.start,
     }
     files = {setting: Path(name) for setting, name in named.items() if name is not None}
     return {setting: hashlib.sha256(file.read_bytes()).hexdigest() for setting, file in files.items() if file.is_file()}

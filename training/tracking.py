@@ -1,32 +1,43 @@
 """Everything that is said to MLflow, in one place.
 
-One parent run per pipeline, one nested run per stage. A pipeline that was interrupted and resumes leaves no double: it
-finds its parent run by a tag, an interrupted stage's nested run is replaced, and no metric is said twice.
+One parent run per pipeline, one nested run per stage. What is said is first kept in the pipeline's folder
+(`experiments.spool`) and said from there by a thread (`experiments.sender`), so that an MLflow that is down or slow
+never ends or holds up a training: what could not be said is said later, at the latest when the pipeline resumes. A
+pipeline that was interrupted leaves no double.
 """
 
 import logging
 import os
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import mlflow
-import mlflow.onnx
 import numpy as np
-import onnx
-import torch
-from mlflow.entities import Run
-from mlflow.models import ModelSignature
-from mlflow.types import Schema, TensorSpec
 from numpy.typing import NDArray
-from PIL import Image
 
+from serving.frames import encode_png
+from training.experiments.sender import Sender
+from training.experiments.spool import Spool
+from training.experiments.system_metrics import SystemMetrics
 from training.settings import TrackingSettings
 
-PIPELINE_TAG = "onepixel.pipeline"
-STAGE_TAG = "onepixel.stage"
+logger = logging.getLogger(__name__)
+
+FOLDER = "tracking"
+"""Of the spool, in a pipeline's folder."""
+START_SECONDS, END_SECONDS = 20.0, 30.0
+"""How long a pipeline waits for MLflow at most, to make its run and to take the last of what is said."""
 _URI_VARIABLE = "MLFLOW_TRACKING_URI"
+_MLFLOW = {
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+}
+"""Where the environment says nothing else: standard output is for a command's report, and MLflow waits for minutes."""
 
 
 def tracking_uri(settings: TrackingSettings, folder: Path) -> str:
@@ -43,45 +54,66 @@ class Tracker:
         Tracking URI. A SQLite database has its artefacts beside it.
     experiment
         Name of the experiment, which is made where it is missing.
+    folder
+        The pipeline's, which keeps what is to be said.
     """
 
-    def __init__(self, uri: str, experiment: str) -> None:
-        logging.getLogger("alembic").setLevel(logging.WARNING)
-        logging.getLogger("mlflow").setLevel(logging.WARNING)
-        _set_tracking_uri(uri)
-        self._client = mlflow.MlflowClient(uri)
-        if mlflow.get_experiment_by_name(experiment) is None:
-            database = Path(uri.removeprefix("sqlite:///")).resolve()
-            beside = (database.parent / "mlartifacts").as_uri() if uri.startswith("sqlite:///") else None
-            mlflow.create_experiment(experiment, beside)
-        mlflow.set_experiment(experiment)
+    def __init__(self, uri: str, experiment: str, folder: Path) -> None:
+        for noisy in ("alembic", "mlflow"):
+            logging.getLogger(noisy).setLevel(logging.WARNING)
+        follow_uri(uri)
+        self._uri, self._experiment = uri, experiment
+        self._spool = Spool(folder / FOLDER)
+        self._sender: Sender | None = None
+        self._stage: str | None = None
 
     @contextmanager
     def pipeline(self, name: str, key: str) -> Iterator[str]:
-        """Open the parent run of the pipeline that `key` stands for, or reopen it; gives its identifier."""
-        earlier: list[Run] = mlflow.search_runs(filter_string=f"tags.`{PIPELINE_TAG}` = '{key}'", output_format="list")
-        run_id = earlier[0].info.run_id if earlier else None
-        with mlflow.start_run(run_id=run_id, run_name=None if run_id else name, tags={PIPELINE_TAG: key}) as run:
-            yield run.info.run_id
+        """Open the parent run of the pipeline that `key` stands for, or reopen it.
+
+        Gives the run's identifier, or `key` where MLflow does not answer in time: the run has it as a tag.
+        """
+        beside = None
+        if self._uri.startswith("sqlite:///"):
+            beside = (Path(self._uri.removeprefix("sqlite:///")).resolve().parent / "mlartifacts").as_uri()
+        self._sender = Sender(self._spool, self._uri)
+        self._add("pipeline", name=name, key=key, experiment=self._experiment, artifacts=beside)
+        self._key = key
+        metrics = SystemMetrics(
+            lambda values, number: self._say_metrics([(name, number, value) for name, value in values.items()])
+        )
+        try:
+            with metrics, self._ended():
+                yield self._sender.wait_run(START_SECONDS) or key
+        finally:
+            left = self._sender.close(END_SECONDS)
+            if left:
+                logger.warning(
+                    "MLflow at %s has not taken %d records; they are kept, and said when this goes on (--resume)",
+                    self._uri,
+                    left,
+                )
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
-        """Open the nested run of a stage; one that an interrupted pipeline left, with its model, is deleted first."""
-        for run in self._runs_of(name):
-            for model in run.outputs.model_outputs if run.outputs else []:
-                self._client.delete_logged_model(model.model_id)
-            self._client.delete_run(run.info.run_id)
-        with mlflow.start_run(run_name=name, nested=True, tags={STAGE_TAG: name}):
-            yield
+        """Open the nested run of a stage, in place of one that an interrupted pipeline left."""
+        self._stage = name
+        self._add("stage", name=name)
+        try:
+            with self._ended():
+                yield
+        finally:
+            self._stage = None
 
     def has_stage(self, name: str) -> bool:
-        """Whether the open pipeline has a run of a stage."""
-        return bool(self._runs_of(name))
-
-    def _runs_of(self, stage: str) -> list[Run]:
-        query = f"tags.`{STAGE_TAG}` = \"{stage}\" AND tags.mlflow.parentRunId = '{_active_run().info.run_id}'"
-        found: list[Run] = mlflow.search_runs(filter_string=query, output_format="list")
-        return found
+        """Whether the open pipeline has a run of a stage, said or to be said."""
+        mine = False
+        for record in self._spool.records:
+            if record["kind"] == "pipeline":
+                mine = record["key"] == self._key
+            elif mine and record["kind"] == "stage" and record["name"] == name:
+                return True
+        return False
 
     def describe(self, parameters: Mapping[str, Any], tags: Mapping[str, str], files: list[Path]) -> None:
         """Log parameters (nested keys joined by dots), tags and files on the open run.
@@ -89,71 +121,82 @@ class Tracker:
         A parameter that the run has stays as it was: MLflow knows no others, and a pipeline may go on with another
         number of workers.
         """
-        known = mlflow.get_run(_active_run().info.run_id).data.params
-        mlflow.log_params({key: value for key, value in _flatten(parameters) if key not in known})
-        mlflow.set_tags(dict(tags))
+        self._add("parameters", values={key: str(value) for key, value in _flatten(parameters)})
+        self._add("tags", values=dict(tags))
         for path in files:
-            mlflow.log_artifact(str(path))
+            self._add("file", path=str(path.resolve()), folder="")
+
+    def text(self, content: str, name: str) -> None:
+        """Log a text as the file `name`, which may have folders, on the open run."""
+        path = Path(name)
+        folder = str(path.parent) if path.parent.name else ""
+        self._add("file", path=self._spool.keep(content.encode(), path.name), folder=folder)
+
+    def dataset(self, name: str, context: str, digest: str, source: str, frames: int) -> None:
+        """Log what the open run reads: a data set by name, what for, its manifest's sha256, and where it lies."""
+        profile = f'{{"frames": {frames}, "sha256": "{digest}"}}'
+        # MLflow's digests have 36 characters at most.
+        self._add("dataset", name=name, context=context, digest=digest[:32], source=source, profile=profile)
 
     def metrics(self, values: Mapping[str, float], step: int) -> None:
         """Log metrics of one step on the open stage's run and on the pipeline's own."""
-        mlflow.log_metrics(dict(values), step=step)
-        parent = _active_run().data.tags["mlflow.parentRunId"]
-        for key, value in values.items():
-            if all(point.step != step for point in self._client.get_metric_history(parent, key)):
-                self._client.log_metric(parent, key, value, step=step)
+        self._say_metrics([(key, step, value) for key, value in values.items()], stage=self._stage, pipeline_too=True)
 
     def curve(self, key: str, values: Mapping[int, float]) -> None:
         """Log a metric over many steps, step to value, on the open stage's run alone."""
-        for step, value in values.items():
-            mlflow.log_metric(key, value, step=step)
+        self._say_metrics([(key, step, value) for step, value in values.items()], stage=self._stage)
 
     def figure(self, picture: NDArray[np.uint8], name: str) -> None:
         """Log a picture, uint8 [H, W, 3], as `figures/<name>.png` on the open run."""
-        mlflow.log_image(Image.fromarray(picture), f"figures/{name}.png")
+        self._add("file", path=self._spool.keep(encode_png(picture), f"{name}.png"), folder="figures")
 
-    def model(self, path: Path, frame: NDArray[np.uint8]) -> str:
-        """Log the ONNX file with signature and input example on the open run; return its MLflow URI.
+    def model(self, path: Path, frame: NDArray[np.uint8]) -> None:
+        """Log the ONNX file with signature and input example on the open run, as the model `model`.
 
         Parameters
         ----------
         path
-            The exported file.
+            The exported file, which stays where it is.
         frame
             A frame of the model's input size, uint8 [H, W, 3].
         """
-        size = frame.shape[:2]
-        signature = ModelSignature(
-            inputs=Schema([TensorSpec(np.dtype(np.uint8), (-1, *size, 3), "frames")]),
-            outputs=Schema(
-                [TensorSpec(np.dtype(np.uint8), (-1, *size), output) for output in ("class_ids", "confidence")]
-            ),
-        )
-        info = mlflow.onnx.log_model(
-            onnx.load(path),
-            name="model",
-            signature=signature,
-            input_example=frame[None],
-            save_as_external_data=False,
-            onnx_execution_providers=["CUDAExecutionProvider"] * torch.cuda.is_available() + ["CPUExecutionProvider"],
-            pip_requirements=["onnxruntime", "numpy"],
-        )
-        return info.model_uri
+        self._add("model", model=str(path.resolve()), path=self._spool.keep(encode_png(frame), "example.png"))
+
+    def _say_metrics(
+        self, points: list[tuple[str, int, float]], *, stage: str | None = None, pipeline_too: bool = False
+    ) -> None:
+        plain = [(key, step, float(value)) for key, step, value in points]
+        self._add("metrics", points=plain, pipeline_too=pipeline_too and stage is not None, stage=stage)
+
+    def _add(self, kind: str, **content: Any) -> None:
+        record = {"stage": self._stage, "time": int(time.time() * 1000), **content}
+        self._spool.add(kind, **record)
+        if self._sender is not None:
+            self._sender.wake()
+
+    @contextmanager
+    def _ended(self) -> Iterator[None]:
+        """Say how the run ended that is open now."""
+        try:
+            yield
+        except BaseException:
+            self._add("end", status="FAILED")
+            raise
+        self._add("end", status="FINISHED")
 
 
-def _set_tracking_uri(uri: str) -> None:
-    """Track here from now on, without MLflow's side effect: it exports the URI, and the next pipeline would take it."""
+def follow_uri(uri: str) -> None:
+    """Track here from now on, and quietly.
+
+    MLflow's side effect is taken back: it exports the URI, and the next pipeline would take it.
+    """
+    for variable, value in _MLFLOW.items():
+        os.environ.setdefault(variable, value)
     inherited = os.environ.get(_URI_VARIABLE)
     mlflow.set_tracking_uri(uri)
     os.environ.pop(_URI_VARIABLE, None)
     if inherited is not None:
         os.environ[_URI_VARIABLE] = inherited
-
-
-def _active_run() -> Run:
-    run = mlflow.active_run()
-    assert run is not None, "opened by `pipeline` or `stage`"
-    return run
 
 
 def _flatten(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

@@ -15,7 +15,7 @@ BLOCK = 32
 
 def street_like_jpegs(height: int, width: int, count: int) -> tuple[bytes, ...]:
     """Make JPEGs with smooth areas, edges and some noise; of 1024 x 512 pixels they have 120 KB, as a camera's."""
-    return tuple(_street_like_jpeg(height, width, seed) for seed in range(count))
+    return tuple(street_like_jpeg(height, width, seed) for seed in range(count))
 
 
 def segment_request(jpeg: bytes) -> bytes:
@@ -23,7 +23,8 @@ def segment_request(jpeg: bytes) -> bytes:
     return pb.SegmentRequest(frame=wire.frame_message(jpeg)).SerializeToString()
 
 
-def _street_like_jpeg(height: int, width: int, seed: int) -> bytes:
+def street_like_jpeg(height: int, width: int, seed: int) -> bytes:
+    """Make one of them."""
     rng = np.random.default_rng(seed)
     blocks = rng.integers(0, 255, (-(-height // BLOCK), -(-width // BLOCK), 3))
     areas = np.kron(blocks, np.ones((BLOCK, BLOCK, 1)))[:height, :width]

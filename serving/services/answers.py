@@ -21,6 +21,7 @@ from serving.errors import Expired
 from serving.frames import Pixels, resize_frame, resize_mask
 from serving.metrics import Metrics, Outcome
 from serving.model import Model
+from serving.observers import Observer, Seen
 from serving.repository import Repository
 from serving.security import Clients
 from serving.services.statuses import Caller, log_refusal, outcome_of
@@ -90,6 +91,8 @@ class Answerer:
         self.metrics = metrics or Metrics(queue, repository.models)
         self._clients = clients or Clients()
         self._tracer = tracer
+        self.observers: tuple[Observer, ...] = ()
+        """Who is shown answered frames; set before the first one."""
 
     def caller(self, context: grpc.ServicerContext) -> Caller:
         """Tell who makes a call."""
@@ -123,6 +126,7 @@ class Answerer:
         *,
         patient: bool = False,
         at_once: bool = False,
+        message: pb.Frame | None = None,
     ) -> Started:
         """Decode a frame and queue it; the caller has a place.
 
@@ -140,6 +144,8 @@ class Answerer:
             Whether the frame may wait longer than `queue.max_wait`.
         at_once
             Whether the caller has nothing else to do until the engine has answered.
+        message
+            The frame as it came, for observers; None where it came through another protocol.
 
         Raises
         ------
@@ -169,6 +175,8 @@ class Answerer:
             at_once=at_once,
         )
         future.add_done_callback(partial(self._count, model))
+        if self.observers:
+            future.add_done_callback(partial(self._show, model, resized, read, message))
         height, width = pixels.shape[:2]
         return Started(model, caller, future, height, width, decode_ns)
 
@@ -221,3 +229,16 @@ class Answerer:
     def _count(self, model: Model, future: Future[Inference]) -> None:
         if not future.cancelled() and future.exception() is None:
             self.metrics.inferred(model, future.result().batch)
+
+    def _show(
+        self,
+        model: Model,
+        resized: Pixels,
+        read: Callable[[], Pixels],
+        message: pb.Frame | None,
+        future: Future[Inference],
+    ) -> None:
+        if not future.cancelled() and future.exception() is None:
+            seen = Seen(model, resized, future.result(), read, message)
+            for observer in self.observers:
+                observer.show(seen)

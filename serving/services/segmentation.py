@@ -92,7 +92,7 @@ class SegmentationService:
                 if options.max_age is not None:
                     deadline = min(deadline, arrived + options.max_age)
                 read = partial(wire.frame_pixels, frame, answerer.max_pixels)
-                started = answerer.start(counted.model, read, caller, deadline, at_once=True)
+                started = answerer.start(counted.model, read, caller, deadline, at_once=True, message=frame)
                 if not context.add_callback(started.future.cancel):
                     started.future.cancel()
                 segmentation = answerer.finish(started, options)

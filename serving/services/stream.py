@@ -227,7 +227,7 @@ class Stream:
             model = self._find()
             place = self._answerer.queue.enter(self._caller.client, refuse=False)
             read = partial(wire.frame_pixels, frame, self._answerer.max_pixels)
-            started = self._answerer.start(model, read, self._caller, deadline, patient=True)
+            started = self._answerer.start(model, read, self._caller, deadline, patient=True, message=frame)
         except Exception as error:
             self._fail(entry, error)
             if place is not None:

@@ -5,6 +5,7 @@ import pytest
 import yaml
 from scipy import ndimage
 
+from tests.training.mlflow_server import MlflowServer
 from training.datasets.streets import Streets
 
 SIZE = (64, 128)
@@ -54,3 +55,11 @@ def tiny_streets(tmp_path_factory, database):
         "training.batch=2",
         "training.crop=[65, 97]",
     ]
+
+
+@pytest.fixture(scope="module")
+def mlflow_server(tmp_path_factory):
+    server = MlflowServer(tmp_path_factory.mktemp("server"))
+    server.start()
+    yield server
+    server.stop()

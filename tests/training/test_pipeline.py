@@ -192,7 +192,13 @@ def test_the_exported_file_is_the_one_in_mlflow_and_describes_itself(finished, t
     assert model.metadata.pixels_digest == pipeline.pixels.digest()
     assert model.metadata.metrics["val/miou_class"] == report["miou_class"][-1]
     mlflow.set_tracking_uri(report["mlflow_uri"])
-    logged = Path(mlflow.artifacts.download_artifacts(report["mlflow_model"], dst_path=str(tmp_path)))
+    client = mlflow.MlflowClient()
+    experiments = [experiment.experiment_id for experiment in client.search_experiments()]
+    query = f"tags.`onepixel.stage` = 'model_store' AND tags.mlflow.parentRunId = '{report['mlflow_run_id']}'"
+    (stage,) = client.search_runs(experiments, query)
+    (output,) = stage.outputs.model_outputs
+    uri = f"models:/{output.model_id}"
+    logged = Path(mlflow.artifacts.download_artifacts(uri, dst_path=str(tmp_path)))
     assert (logged / "model.onnx").read_bytes() == Path(report["onnx"]).read_bytes()
 
 

@@ -14,16 +14,16 @@ def test_the_database_is_the_one_that_is_set_or_the_environments_or_the_runs_own
     assert tracking_uri(TrackingSettings(uri="sqlite:///set.db"), tmp_path) == "sqlite:///set.db"
 
 
-def test_a_pipeline_that_goes_on_otherwise_keeps_the_parameters_of_its_start(database):
-    tracker = Tracker(database, "test")
+def test_a_pipeline_that_goes_on_otherwise_keeps_the_parameters_of_its_start(database, tmp_path):
+    tracker = Tracker(database, "test", tmp_path)
     for parameters in ({"workers": 1}, {"workers": 2, "training": {"power": 0.9}}):
         with tracker.pipeline("run", "goes on") as parent:
             tracker.describe(parameters, {}, [])
     assert mlflow.get_run(parent).data.params == {"workers": "1", "training.power": "0.9"}
 
 
-def test_a_stage_that_is_opened_again_replaces_its_run_whatever_its_name(database):
-    tracker = Tracker(database, "test")
+def test_a_stage_that_is_opened_again_replaces_its_run_whatever_its_name(database, tmp_path):
+    tracker = Tracker(database, "test", tmp_path)
     with tracker.pipeline("run", "key") as parent:
         for _ in range(2):
             with tracker.stage("Felzenszwalb's regions"):

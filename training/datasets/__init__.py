@@ -8,6 +8,7 @@ from typing import TypeVar
 
 from serving.errors import InputError
 from training.datasets.base import Dataset
+from training.datasets.extra import ExtendedSplit
 from training.datasets.readable import ReadableFrames
 from training.settings import DatasetSettings
 from training.taxonomy import CAMVID, CITYSCAPES, Taxonomy
@@ -19,6 +20,8 @@ Item = TypeVar("Item")
 
 def open_dataset(settings: DatasetSettings, split: str) -> Dataset:
     """Open one split of the data set that the settings name, without its unreadable frames where they say so.
+
+    The training split has the frames of `settings.extra` besides.
 
     `settings.limit` is left to the caller, who says what is limited; see `evenly_spaced`.
 
@@ -35,6 +38,8 @@ def open_dataset(settings: DatasetSettings, split: str) -> Dataset:
         If the folder does not hold the data set's layout, or has no such split.
     """
     dataset = _open(settings, split)
+    if settings.extra is not None and split == settings.train:
+        dataset = ExtendedSplit(dataset, settings.extra)
     return ReadableFrames(dataset) if settings.unreadable == "skip" else dataset
 
 

@@ -2,7 +2,7 @@
 
 import hashlib
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -71,18 +71,25 @@ class Dataset(ABC):
         """Return the sha256, hexadecimal, of the manifest: each frame's identifier and the sha256 of its pixels."""
         return self._manifest(self.encoded, self.frame)
 
+    def manifest(self) -> str:
+        """Return the manifest itself: a line `identifier sha256` for each frame."""
+        return "".join(self._lines(self.encoded, self.frame))
+
     def labels_digest(self) -> str:
         """Return the like of the true labels; of an empty manifest where there are none."""
         return self._manifest(self.encoded_labels, self.labels) if self.has_labels else hashlib.sha256().hexdigest()
 
     def _manifest(self, encoded: Callable[[str], bytes | None], pixels: Callable[[str], NDArray[np.uint8]]) -> str:
-        manifest = hashlib.sha256()
+        return hashlib.sha256("".join(self._lines(encoded, pixels)).encode()).hexdigest()
+
+    def _lines(
+        self, encoded: Callable[[str], bytes | None], pixels: Callable[[str], NDArray[np.uint8]]
+    ) -> Iterator[str]:
         for frame_id in tqdm(self.frame_ids, desc=f"digest of {self.split}", unit="frame", delay=2, disable=None):
             content = encoded(frame_id)
             if content is None:
                 content = pixels(frame_id).tobytes()
-            manifest.update(f"{frame_id} {hashlib.sha256(content).hexdigest()}\n".encode())
-        return manifest.hexdigest()
+            yield f"{frame_id} {hashlib.sha256(content).hexdigest()}\n"
 
 
 def check_labels(labels: Labels, frame: Frame, taxonomy: Taxonomy, source: str) -> Labels:

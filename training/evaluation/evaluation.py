@@ -10,10 +10,14 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from tqdm import tqdm
 
+from training.datasets.base import Dataset
 from training.evaluation.boundary import BoundaryScores
 from training.evaluation.calibration import Calibration
 from training.evaluation.metrics import ConfusionMatrix
+from training.segmentation.networks import DeepLab
+from training.segmentation.prediction import predict
 from training.taxonomy import Taxonomy
 
 
@@ -101,3 +105,25 @@ def _by_name(names: Iterable[str], values: Iterable[float]) -> dict[str, float |
 
 def _defined(value: float) -> float | None:
     return None if math.isnan(value) else float(value)
+
+
+def evaluate_network(network: DeepLab, dataset: Dataset, size: tuple[int, int], description: str) -> Evaluation:
+    """Let a network predict a split's frames and score what it answers; nothing, where they have no labels.
+
+    Parameters
+    ----------
+    network
+        Sees each frame once.
+    dataset
+        The split.
+    size
+        Height and width at which it sees them, pixels.
+    description
+        Of the progress bar.
+    """
+    evaluation = Evaluation(dataset.taxonomy)
+    frame_ids = dataset.frame_ids if dataset.has_labels else ()
+    for frame_id in tqdm(frame_ids, desc=description, unit="frame", disable=None):
+        prediction = predict(network, dataset.frame(frame_id), size)
+        evaluation.update(dataset.labels(frame_id), *prediction)
+    return evaluation

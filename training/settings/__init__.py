@@ -1,7 +1,7 @@
 """Settings of a training run: frozen, validated, documented where they are defined, written next to what they produced.
 
 `training.configuration` reads them from files. Here is the whole of them; `method` has the sections of features and
-pseudo labels, `learning` those of the networks.
+pseudo labels, `learning` those of the networks, `promotion` that of the gates.
 """
 
 from pathlib import Path
@@ -25,6 +25,7 @@ from training.settings.method import (
     SaliencySettings,
     SuperpixelSettings,
 )
+from training.settings.promotion import PromotionSettings
 
 
 class DatasetSettings(Frozen):
@@ -38,6 +39,8 @@ class DatasetSettings(Frozen):
     """The split whose frames get pseudo labels. Its labels are read for reporting alone."""
     evaluation: str = "val"
     """The split on which the network is reported."""
+    extra: Path | None = None
+    """A folder of unlabelled images, at any depth, that are trained on beside the frames of `train`."""
     limit: Annotated[int, Field(ge=1)] | None = None
     """Take this many frames, evenly spaced over the split, to train or, in `onepixel evaluate`, to score; None takes
     all."""
@@ -92,10 +95,16 @@ class Settings(Frozen):
     training: TrainerSettings = TrainerSettings()
     iterations: IterationSettings = IterationSettings()
     prediction: PredictionSettings = PredictionSettings()
+    promotion: PromotionSettings = PromotionSettings()
     tracking: TrackingSettings = TrackingSettings()
 
     @model_validator(mode="after")
     def _fits(self) -> "Settings":
+        if self.promotion.gate_split == self.dataset.evaluation:
+            raise ValueError(
+                f"promotion.gate_split '{self.promotion.gate_split}' is the evaluation split, which is for reporting; "
+                f"give another, such as '{self.dataset.train}'"
+            )
         if self.iterations.loop == "best" and self.pseudo_labels.method != "propagation":
             raise ValueError(
                 "iterations.loop 'best' needs a graph's scores, pseudo_labels.method is "

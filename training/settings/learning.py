@@ -1,5 +1,6 @@
 """Settings of the networks: which one, how it is trained, over which rounds, and how it predicts."""
 
+from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
@@ -55,6 +56,9 @@ class IterationSettings(Frozen):
     """Whether the context and the bands refine eq (6) (`paper` only; without it, the paper's "without refinement")."""
     threshold: Fraction = 0.5
     """A superpixel whose refined share, eq (6), is below this is ignored (`paper` only)."""
+    start: Path | None = None
+    """The network.safetensors of an earlier run, from which the first round trains on, and whose predictions help to
+    label it as a later round's do; None starts from the pixels and the first weights alone."""
     warm_start: bool = True
     """Whether a later round trains on from the network of the one before, or from the first weights."""
 

@@ -1,0 +1,20 @@
+#!/usr/bin/env bash
+# One nightly retraining; for cron, see the crontab beside it. Settings are variables, below with their defaults.
+# Exit status: 0 promoted, 3 refused by a gate (the champion stays; look at the report in the morning), 1 or 2 failed.
+set -uo pipefail
+: "${ONEPIXEL:=onepixel}" "${CONFIG:?a configuration, such as camvid or /srv/onepixel/fleet.yaml}"
+: "${FRAMES:?the folder of new frames, such as that of serve --collect}" "${MLFLOW_TRACKING_URI:?the address of MLflow}"
+: "${OUT:=/var/lib/onepixel/retrain}" "${LOGS:=/var/log/onepixel}"
+export MLFLOW_TRACKING_URI
+
+mkdir -p "$LOGS" "$OUT"
+log="$LOGS/retrain-$(date +%Y-%m-%d).log"
+status=0
+nice -n 10 "$ONEPIXEL" retrain "$CONFIG" --frames "$FRAMES" --out "$OUT" --json >"$LOGS/last.json.part" 2>>"$log" || status=$?
+mv "$LOGS/last.json.part" "$LOGS/last.json"
+case $status in
+0) echo "promoted: $LOGS/last.json" >>"$log" ;;
+3) echo "refused by a gate: $LOGS/last.json" >>"$log" ;;
+*) echo "onepixel retrain failed with status $status; see $log" >&2 ;; # cron mails what is written here
+esac
+exit $status

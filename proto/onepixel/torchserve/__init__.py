@@ -1,0 +1,1 @@
+"""The part of TorchServe's own gRPC contract that our client speaks."""

@@ -1,0 +1,139 @@
+"""The real TorchServe on Java 17; `make parity` makes the environment that this test needs."""
+
+import json
+import os
+import signal
+import subprocess
+import threading
+import time
+from pathlib import Path
+
+import grpc
+import numpy as np
+import pytest
+
+from serving.benchmarks.workload import street_like_jpeg
+from serving.client import Client, Credentials, ServerError
+from serving.errors import InputError
+from serving.frames import decode_image
+from serving.model import Model
+from serving.torchserve.process import check_installed
+
+PYTHON = Path(".venv-torchserve/bin/python").absolute()
+SHIPPED = Path("model_store/camvid/1/model.onnx")
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def torchserve(tmp_path_factory):
+    if not PYTHON.exists():
+        pytest.skip("TorchServe's environment is not there: `make parity` makes it, where there is Java")
+    folder = tmp_path_factory.mktemp("torchserve")
+    environment = os.environ | {"PYTHONPATH": os.environ.get("PYTHONPATH", "")}
+    archive = folder / "camvid.mar"
+    subprocess.run([PYTHON, "-m", "serving", "package", SHIPPED, "--out", archive], check=True, env=environment)
+    command = [PYTHON, "-m", "serving", "torchserve", archive, "--grpc-port", "0", "--http-port", "0", "--json"]
+    with (folder / "log").open("wb") as log:
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, env=environment, start_new_session=True)
+    line = process.stdout.readline()
+    assert line, (folder / "log").read_text()
+    report = json.loads(line)
+    yield report
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(60) == 0
+    assert not Path(report["key_file"]).exists()  # nothing is left of it
+    with pytest.raises(ServerError):
+        Client(report["grpc"], model_name="camvid", timeout=2).model_info()
+
+
+@pytest.fixture(params=["grpc", "http"])
+def address(torchserve, request):
+    return torchserve[request.param]
+
+
+@pytest.fixture
+def token(torchserve):
+    return json.loads(Path(torchserve["key_file"]).read_text())["inference"]["key"]
+
+
+@pytest.fixture
+def client(address, token):
+    with Client(address, model_name="camvid", credentials=Credentials(token=token), timeout=60) as client:
+        yield client
+
+
+@pytest.fixture(scope="module")
+def jpeg():
+    return street_like_jpeg(360, 480, 0)
+
+
+@pytest.fixture(scope="module")
+def expected(jpeg):
+    return Model.load(SHIPPED).segment(decode_image(jpeg))[0]
+
+
+def is_answered(client, jpeg, expected):
+    return np.array_equal(client.segment(jpeg).mask, expected)
+
+
+def test_it_says_which_model_answers(client, jpeg, expected):
+    info = client.model_info()
+    assert (info.name, info.version, len(info.classes)) == ("camvid", "1", 11)
+    assert info.digest == client.segment(jpeg).model_digest
+
+
+def test_a_truncated_frame_ends_alone(client, jpeg, expected):
+    with pytest.raises(ServerError) as refused:
+        client.segment(jpeg[: len(jpeg) // 2])
+    assert refused.value.code is grpc.StatusCode.INVALID_ARGUMENT
+    assert is_answered(client, jpeg, expected)
+
+
+def test_a_frame_that_is_too_large_ends_alone(client, jpeg, expected):
+    with pytest.raises(ServerError) as refused:
+        client.segment(np.zeros((3000, 4000, 3), np.uint8))  # 36 MB; a raw frame of 2048 x 1024 has 6
+    # TorchServe resets the stream of a message that is too large, or closes the connection: it says no more.
+    codes = (grpc.StatusCode.CANCELLED, grpc.StatusCode.RESOURCE_EXHAUSTED, grpc.StatusCode.UNAVAILABLE)
+    assert refused.value.code in codes
+    assert client.segment(np.zeros((1024, 2048, 3), np.uint8)).mask.shape == (1024, 2048)
+    assert is_answered(client, jpeg, expected)
+
+
+@pytest.mark.parametrize("wrong", ["", "wrong"])
+def test_who_has_no_token_or_a_wrong_one_is_refused(address, client, jpeg, expected, wrong):
+    with (
+        Client(address, model_name="camvid", credentials=Credentials(token=wrong)) as stranger,
+        pytest.raises(ServerError) as refused,
+    ):
+        stranger.segment(jpeg)
+    assert refused.value.code is grpc.StatusCode.PERMISSION_DENIED
+    assert is_answered(client, jpeg, expected)
+
+
+def test_a_call_that_is_cancelled_hurts_nobody(address, token, client, jpeg, expected):
+    def leave():
+        other = Client(address, model_name="camvid", credentials=Credentials(token=token), timeout=0.01)
+        with pytest.raises(ServerError):
+            other.segment(jpeg)
+        other.close()
+
+    leavers = [threading.Thread(target=leave) for _ in range(8)]
+    for thread in leavers:
+        thread.start()
+    for thread in leavers:
+        thread.join()
+    time.sleep(1)
+    assert is_answered(client, jpeg, expected)
+
+
+def test_a_stream_gives_each_frame_its_outcome_in_order(client, jpeg, expected):
+    outcomes = list(client.stream([jpeg, b"broken", jpeg]))
+    assert [outcome.sequence for outcome in outcomes] == [0, 1, 2]
+    assert outcomes[1].error.code is grpc.StatusCode.INVALID_ARGUMENT
+    assert np.array_equal(outcomes[2].segmentation.mask, expected)
+
+
+def test_where_java_is_missing_it_says_so(monkeypatch):
+    monkeypatch.setenv("PATH", "")
+    with pytest.raises(InputError, match="needs Java 17"):
+        check_installed()

@@ -1,0 +1,43 @@
+"""What is to be said stays on disk until it has been said."""
+
+from pathlib import Path
+
+import pytest
+
+from training.experiments.spool import Spool
+
+
+def test_records_are_said_in_order_and_once(tmp_path):
+    spool = Spool(tmp_path)
+    for number in range(3):
+        spool.add("number", value=number)
+    said = []
+    while (record := spool.next()) is not None:
+        said.append(record["value"])
+        spool.said(record)
+    assert said == [0, 1, 2] and spool.waiting == 0
+    again = Spool(tmp_path)
+    assert again.waiting == 0 and [record["value"] for record in again.records] == said
+
+
+def test_what_was_not_said_is_there_for_the_next_process(tmp_path):
+    spool = Spool(tmp_path)
+    spool.add("number", value=0)
+    spool.add("file", path=spool.keep(b"picture", "a.png"))
+    spool.said(spool.next())
+    again = Spool(tmp_path)
+    (record,) = [again.next()]
+    assert again.waiting == 1 and record["kind"] == "file"
+    assert Path(record["path"]).read_bytes() == b"picture"
+    again.said(record)
+    assert not any(path.is_file() for path in (tmp_path / "files").rglob("*"))
+
+
+@pytest.mark.parametrize("torn", [b'{"kind": "num', b"\x00\x00"])
+def test_a_torn_line_is_cut_off(tmp_path, torn):
+    Spool(tmp_path).add("number", value=0)
+    with (tmp_path / "records.jsonl").open("ab") as file:
+        file.write(torn)
+    spool = Spool(tmp_path)
+    spool.add("number", value=1)
+    assert [record["value"] for record in Spool(tmp_path).records] == [0, 1]
