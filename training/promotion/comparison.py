@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from serving.errors import InputError
 from serving.model import Model
 from serving.shadow import SHADOW_TAG
 from training.annotations.pixels import PixelFile
@@ -35,6 +36,8 @@ def accuracy(
 ) -> Iterator[Gate]:
     """Ask whether the candidate is as good as the champion: gates `miou` and `class_iou`."""
     mine, theirs = (_counts(one, frames, frame_ids) for one in (model, champion))
+    if not mine.any():
+        raise InputError(f"the labels of the {len(frame_ids)} gate frames of '{frames.split}' are all ignored")
     difference, bound = paired_bootstrap(mine, theirs)
     yield Gate(
         "miou",
@@ -45,7 +48,10 @@ def accuracy(
         f"must be above {-limits.most_miou_loss:.2%}",
     )
     total = mine.sum(axis=(0, 2))
-    common = total >= limits.least_class_share * total.sum()
+    common = (total > 0) & (total >= limits.least_class_share * total.sum())
+    if not common.any():
+        yield Gate("class_iou", None, None, -limits.most_class_loss, "each class is too rare to be judged by itself")
+        return
     change = np.where(common, class_iou(mine.sum(axis=0)) - class_iou(theirs.sum(axis=0)), np.nan)
     worst = int(np.nanargmin(change))
     yield Gate(

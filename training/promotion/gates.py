@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from serving.errors import InputError
 from serving.model import Model
 from serving.settings import EngineSettings
 from training.annotations.pixels import load_pixels
@@ -42,9 +43,9 @@ class GateReport:
         return all(gate.passed is not False for gate in self.gates)
 
     def tags(self) -> dict[str, str]:
-        """Return what is recorded on the version."""
+        """Return what is recorded on the version, the verdict last."""
         verdicts = {f"{GATE_TAGS}{gate.name}": json.dumps(asdict(gate)) for gate in self.gates}
-        return verdicts | {GATES_TAG: PASSED if self.passed else FAILED, AGAINST_TAG: self.against}
+        return verdicts | {AGAINST_TAG: self.against, GATES_TAG: PASSED if self.passed else FAILED}
 
     def as_json(self) -> dict[str, Any]:
         """Return the report as a command prints it."""
@@ -83,9 +84,13 @@ def run_gates(
     Raises
     ------
     InputError
-        If the gate's frames cannot be read, or the champion's file.
+        If the gate's frames cannot be read, or the champion's file; the frames are those of the evaluation split, or
+        of other classes than the champion's.
     """
-    frames = open_dataset(settings.dataset, settings.promotion.gate_split or settings.dataset.train)
+    split = settings.promotion.gate_split or settings.dataset.train
+    if split == settings.dataset.evaluation:
+        raise InputError(f"promotion.gate_split: '{split}' is the evaluation split, which is for reporting")
+    frames = open_dataset(settings.dataset.model_copy(update={"extra": None}), split)
     gates = tuple(_ask(candidate, champion, settings, frames, has_run))
     return GateReport(candidate.version.version, champion.version.version if champion else "", frames.has_labels, gates)
 
@@ -108,7 +113,10 @@ def _ask(
     yield finite
     if not finite.passed:
         return
-    other = Model.load(champion.model, settings=engine) if champion is not None else None
+    other = None
+    if champion is not None:
+        other = Model.load(champion.model, settings=engine)
+        _check_taxonomy(frames, other, champion)
     yield file_checks.classes(model, taxonomy_of(settings.dataset), other)
     yield file_checks.golden(candidate, model)
     yield file_checks.provenance(model, has_run(model.metadata.mlflow_run_id))
@@ -124,6 +132,15 @@ def _ask(
     yield comparison.latency(model, other, limits.most_latency_ratio)
     if limits.shadow_frames:
         yield comparison.shadow(candidate.version.tags, limits)
+
+
+def _check_taxonomy(frames: Dataset, champion: Model, downloaded: Downloaded) -> None:
+    have, want = [info.name for info in champion.metadata.classes], list(frames.taxonomy.names)
+    if have != want:
+        raise InputError(
+            f"the gate frames have the classes {', '.join(want)}; the champion, {downloaded.version.name} version "
+            f"{downloaded.version.version}, answers {', '.join(have)}: give the configuration of its data set"
+        )
 
 
 def _compare(

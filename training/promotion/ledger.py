@@ -18,6 +18,7 @@ import mlflow
 from mlflow.exceptions import MlflowException
 
 from serving.errors import InputError
+from serving.registry import registry_errors
 from training.promotion.registry import CHAMPION, PREVIOUS, all_versions, ensure_registered
 
 PROMOTE, ROLLBACK = "promote", "rollback"
@@ -130,7 +131,7 @@ class Ledger:
             "decision": uuid.uuid4().hex,
         }
         source = f"models:/{self._name}/{version}"
-        _persist(lambda: self._client.create_model_version(self._ledger, source=source, tags=tags))
+        self._persist(lambda: self._client.create_model_version(self._ledger, source=source, tags=tags))
         entries = self.entries()
         # The first of them, should an answer have been lost on its way and the entry have been written again.
         mine = next(entry for entry in entries if entry.decision == tags["decision"])
@@ -144,18 +145,26 @@ class Ledger:
         return mine
 
     def repair(self) -> None:
-        """Set the aliases `champion` and `previous` as the ledger says, until both agree."""
+        """Set the aliases `champion` and `previous` as the ledger says, until both agree.
+
+        Where somebody has deleted the version of an alias, MLflow took the alias away with it, and it stays away.
+        """
         head = None
         while (found := self.head()) != head:
             head = found
             assert head is not None, "entries are never taken away"
             for alias, version in ((CHAMPION, head.version), (PREVIOUS, head.previous)):
                 if version:
-                    _persist(partial(self._set, alias, version))
+                    self._persist(partial(self._set, alias, version))
 
     def _set(self, alias: str, version: str) -> None:
-        if self._stands_at(alias) != version:
+        if self._stands_at(alias) == version:
+            return
+        try:
             self._client.set_registered_model_alias(self._name, alias, version)
+        except MlflowException as error:
+            if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+                raise
 
     def _stands_at(self, alias: str) -> str | None:
         try:
@@ -163,12 +172,12 @@ class Ledger:
         except MlflowException:
             return None
 
-
-def _persist(work: Callable[[], Result]) -> Result:
-    """Do something until it works, or has failed so often that it will not."""
-    for attempt in range(1, ATTEMPTS):
-        try:
+    def _persist(self, work: Callable[[], Result]) -> Result:
+        """Do something until it works, or has failed so often that it will not."""
+        for attempt in range(1, ATTEMPTS):
+            try:
+                return work()
+            except MlflowException:
+                time.sleep(random.uniform(0.02, 0.1) * attempt)
+        with registry_errors(self._client.tracking_uri):
             return work()
-        except MlflowException:
-            time.sleep(random.uniform(0.02, 0.1) * attempt)
-    return work()

@@ -1,12 +1,13 @@
 """Who is champion, and how that changes: register, gate, promote, roll back. Each step can be repeated."""
 
 import getpass
+import os
 import tempfile
 from pathlib import Path
 from typing import Any
 
 from serving.errors import InputError
-from training.promotion.gates import AGAINST_TAG, GATES_TAG, PASSED, GateReport, run_gates
+from training.promotion.gates import AGAINST_TAG, GATE_TAGS, GATES_TAG, PASSED, GateReport, run_gates
 from training.promotion.ledger import PROMOTE, ROLLBACK, Entry, Ledger
 from training.promotion.registry import Downloaded, Registry
 from training.settings import Settings
@@ -34,12 +35,18 @@ class Promotion:
             self.ledger.repair()
 
     def gate(self, version: str, settings: Settings) -> GateReport:
-        """Ask the gates about a version, against who is champion now, and record what they say on it."""
+        """Ask the gates about a version, against who is champion now, and record what they say on it.
+
+        What was said earlier goes first and the verdict comes last, so that a kill on the way leaves none.
+        """
         head = self.ledger.head()
         with tempfile.TemporaryDirectory() as folder:
             candidate = self.registry.download(version, Path(folder))
             champion = self._champion(head, version, Path(folder))
             report = run_gates(candidate, champion, settings, self.registry.has_run)
+        earlier = [tag for tag in candidate.version.tags if tag.startswith(GATE_TAGS)]
+        self.registry.record(version, {GATES_TAG: "none"})
+        self.registry.forget(version, earlier)
         self.registry.record(version, report.tags())
         return report
 
@@ -68,7 +75,7 @@ class Promotion:
         Raises
         ------
         InputError
-            If there was none before, or `to` never was.
+            If there was none before, `to` never was, or somebody has deleted it.
         Superseded
             If another change was first.
         """
@@ -83,6 +90,7 @@ class Promotion:
             )
         if version not in were:
             raise InputError(f"--to {version}: was never champion of {self.registry.name}; {', '.join(were)} were")
+        self.registry.version(version)  # it is still there
         return head if version == head.version else self._append(ROLLBACK, version, head, why)
 
     def history(self) -> dict[str, Any]:
@@ -100,12 +108,20 @@ class Promotion:
         }
 
     def _append(self, action: str, version: str, head: Entry | None, why: str) -> Entry:
-        return self.ledger.append(action, version, expected=head, by=getpass.getuser(), why=why)
+        return self.ledger.append(action, version, expected=head, by=_user(), why=why)
 
     def _champion(self, head: Entry | None, version: str, folder: Path) -> Downloaded | None:
         if head is None or head.version == version:
             return None
         return self.registry.download(head.version, folder)
+
+
+def _user() -> str:
+    """Return who runs this; a container's user may have a number and no name."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return f"uid {os.getuid()}"
 
 
 def _check_gates(tags: dict[str, str], version: str, head: Entry | None) -> None:

@@ -8,7 +8,7 @@ starts from). It becomes visible last, whole, with its tags.
 import hashlib
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -133,8 +133,14 @@ class Registry:
             return None
 
     def record(self, version: str, tags: Mapping[str, str]) -> None:
-        """Write tags on a version."""
+        """Write tags on a version, in their order."""
         self._reader.tag(self.version(version), tags)
+
+    def forget(self, version: str, tags: Iterable[str]) -> None:
+        """Take tags away from a version."""
+        with registry_errors(self.uri):
+            for tag in tags:
+                self.client.delete_model_version_tag(self.name, version, tag)
 
     def download(self, version: str, folder: Path) -> Downloaded:
         """Fetch a version's files to `<folder>/<version>`; whether they are whole is the gates' to say."""
@@ -171,19 +177,27 @@ class Registry:
 
 def ensure_registered(client: mlflow.MlflowClient, name: str) -> None:
     """Make a registered model of this name where there is none; several may try at once."""
-    try:
-        client.create_registered_model(name)
-    except MlflowException as error:
-        if error.error_code != "RESOURCE_ALREADY_EXISTS":
-            raise
+    with registry_errors(client.tracking_uri):
+        try:
+            client.create_registered_model(name)
+        except MlflowException as error:
+            if error.error_code != "RESOURCE_ALREADY_EXISTS":
+                raise
 
 
 def all_versions(client: mlflow.MlflowClient, name: str) -> list[ModelVersion]:
-    """Return every version of a registered model, in no order; none where there is no such model."""
+    """Return every version of a registered model, in no order; none where there is no such model.
+
+    Raises
+    ------
+    InputError
+        If the registry does not answer.
+    """
     found: list[ModelVersion] = []
     token = None
     while True:
-        page = client.search_model_versions(f"name = '{name}'", max_results=1000, page_token=token)
+        with registry_errors(client.tracking_uri):
+            page = client.search_model_versions(f"name = '{name}'", max_results=1000, page_token=token)
         found += page
         token = page.token
         if not token:

@@ -1,5 +1,6 @@
 """Gates and promotion on small files: each bad candidate is refused by the gate that should."""
 
+import os
 import shutil
 from pathlib import Path
 
@@ -10,14 +11,14 @@ import pytest
 import yaml
 from onnx import helper, numpy_helper
 
-from serving.benchmarks.tiny_model import CLASSES
 from serving.errors import InputError
 from serving.frames import encode_png
 from tests.training.promotion.conftest import SIZE, describe
 from training.cli import main
 from training.configuration import load_settings
+from training.export import describe_classes
 from training.promotion.commands import REFUSED
-from training.promotion.promotion import Refused
+from training.promotion.promotion import Promotion, Refused
 from training.taxonomy import CAMVID
 
 COLOURS = [(200, 0, 0), (0, 200, 0), (0, 0, 200)]
@@ -58,8 +59,8 @@ def settings(tmp_path, database):
 
 @pytest.fixture
 def good(run_id):
-    """Metadata of a file that a run made, for the three classes."""
-    return lambda model: describe(model, mlflow_run_id=run_id)
+    """Metadata of a file that a run made, in the data set's classes."""
+    return lambda model: describe(model, mlflow_run_id=run_id, classes=describe_classes(CAMVID))
 
 
 @pytest.fixture
@@ -72,6 +73,12 @@ def judge(promotion, settings, path, frame):
     version = promotion.registry.register(path, golden_frame=frame).version
     report = promotion.gate(version, settings)
     return version, report, [gate.name for gate in report.gates if gate.passed is False]
+
+
+def stored(promotion, version):
+    """Where the registry keeps a version's folder."""
+    source = promotion.registry.client.get_model_version_download_uri(promotion.registry.name, version)
+    return Path(mlflow.artifacts.download_artifacts(source))
 
 
 def test_an_equal_candidate_passes_and_is_promoted(promotion, settings, tiny_file, frame, good, champion):
@@ -106,9 +113,8 @@ def unbounded(model):
 
 
 def renamed(model):
-    describe(
-        model, classes=(CLASSES[1].model_copy(update={"id": 0}), CLASSES[0].model_copy(update={"id": 1}), CLASSES[2])
-    )
+    first, second, *others = describe_classes(CAMVID)
+    describe(model, classes=(second.model_copy(update={"id": 0}), first.model_copy(update={"id": 1}), *others))
 
 
 def slow(model):
@@ -148,14 +154,9 @@ def test_a_bad_candidate_is_refused_by_its_gate(promotion, settings, tiny_file, 
     assert promotion.registry.alias("champion") == "1"
 
 
-def test_a_file_that_was_cut_off_in_the_store_is_refused(
-    promotion, settings, tiny_file, frame, good, champion, database
-):
+def test_a_file_that_was_cut_off_in_the_store_is_refused(promotion, settings, tiny_file, frame, good, champion):
     version = promotion.registry.register(tiny_file(1, good), golden_frame=frame).version
-    stored = mlflow.artifacts.download_artifacts(
-        promotion.registry.client.get_model_version_download_uri(promotion.registry.name, version)
-    )
-    path = Path(stored) / "model.onnx"
+    path = stored(promotion, version) / "model.onnx"
     path.write_bytes(path.read_bytes()[:100])
     report = promotion.gate(version, settings)
     assert [(gate.name, gate.passed) for gate in report.gates] == [("loads", False)]
@@ -174,8 +175,64 @@ def test_gates_that_were_asked_against_another_champion_do_not_count(
 
 
 def test_a_file_of_an_unknown_run_is_refused_by_its_provenance(promotion, settings, tiny_file, frame, champion):
-    _, _, failed = judge(promotion, settings, tiny_file(1), frame)
+    path = tiny_file(1, lambda model: describe(model, mlflow_run_id="unheard-of", classes=describe_classes(CAMVID)))
+    _, _, failed = judge(promotion, settings, path, frame)
     assert failed == ["provenance"]
+
+
+def test_a_version_that_lost_its_golden_frame_is_refused_by_that_gate(
+    promotion, settings, tiny_file, frame, good, champion
+):
+    version = promotion.registry.register(tiny_file(1, good), golden_frame=frame).version
+    shutil.rmtree(stored(promotion, version) / "golden")
+    failed = [(gate.name, gate.message) for gate in promotion.gate(version, settings).gates if gate.passed is False]
+    assert failed == [("golden", f"{promotion.registry.name} version {version}: holds no golden frame and mask")]
+
+
+def test_frames_of_other_classes_or_of_the_evaluation_split_judge_nobody(
+    promotion, settings, tiny_file, frame, good, champion
+):
+    version = promotion.registry.register(tiny_file(1, good), golden_frame=frame).version
+    for changes, message in (
+        ({"taxonomy": "cityscapes"}, "answers Sky, Building, .*: give the configuration of its data set"),
+        ({"evaluation": "train"}, "'train' is the evaluation split"),
+    ):
+        other = settings.model_copy(update={"dataset": settings.dataset.model_copy(update=changes)})
+        with pytest.raises(InputError, match=message):
+            promotion.gate(version, other)
+    assert promotion.registry.version(version).tags["onepixel.gates"] == "none"
+
+
+def test_what_gates_said_earlier_does_not_outlive_the_next_time(promotion, settings, tiny_file, frame, good, champion):
+    version, report, _ = judge(promotion, settings, tiny_file(1, good), frame)
+    assert report.passed
+    path = stored(promotion, version) / "model.onnx"
+    path.write_bytes(path.read_bytes()[:100])
+    assert not promotion.gate(version, settings).passed
+    tags = promotion.registry.version(version).tags
+    assert [tag for tag in tags if tag.startswith("onepixel.gate.")] == ["onepixel.gate.loads"]
+    assert tags["onepixel.gates"] == "failed"
+
+
+def test_classes_may_be_too_rare_but_not_all_frames_unlabelled(promotion, settings, tiny_file, frame, good, champion):
+    version = promotion.registry.register(tiny_file(1, good), golden_frame=frame).version
+    limits = settings.promotion.model_copy(update={"least_class_share": 1.0})
+    report = promotion.gate(version, settings.model_copy(update={"promotion": limits}))
+    assert [gate.passed for gate in report.gates if gate.name == "class_iou"] == [None] and report.passed
+    for path in (Path(settings.dataset.root) / "train" / "labels").iterdir():
+        path.write_bytes(encode_png(np.full(SIZE, 255, np.uint8)))
+    with pytest.raises(InputError, match="labels of the 6 gate frames of 'train' are all ignored"):
+        promotion.gate(version, settings)
+
+
+def test_new_frames_without_labels_are_no_gate_frames(promotion, settings, tiny_file, frame, good, champion, tmp_path):
+    (tmp_path / "new").mkdir()
+    for number in range(6):
+        (tmp_path / "new" / f"{number}.png").write_bytes(encode_png(np.full_like(frame, number)))
+    extended = settings.model_copy(update={"dataset": settings.dataset.model_copy(update={"extra": tmp_path / "new"})})
+    _, report, _ = judge(promotion, extended, tiny_file(1, good), frame)
+    (said,) = (gate.message for gate in report.gates if gate.name == "miou")
+    assert "on 6 frames of 'train'" in said
 
 
 def test_without_labels_agreement_decides_and_the_report_says_so(promotion, settings, tiny_file, frame, good, champion):
@@ -214,3 +271,39 @@ def test_there_is_nothing_to_go_back_to_before_the_second_champion(promotion, ti
         promotion.rollback(why="nothing")
     with pytest.raises(InputError, match="--to 9: was never champion"):
         promotion.rollback(why="nothing", to="9")
+
+
+def test_versions_that_somebody_has_deleted_are_in_nobodys_way(promotion, tiny_file, frame):
+    for number in range(3):
+        promotion.registry.register(tiny_file(number), golden_frame=frame)
+        promotion.promote(str(number + 1), why=str(number), without_gates=True)
+    registry = promotion.registry
+    registry.client.delete_model_version(registry.name, "2")  # the one before
+    again = Promotion(registry.uri, registry.name)
+    assert registry.alias("champion") == "3" and registry.alias("previous") is None
+    with pytest.raises(InputError, match="has no version 2"):
+        again.rollback(why="to one that is gone")
+    assert len(again.history()["entries"]) == 3  # nothing was written
+    registry.client.delete_model_version(registry.name, "3")  # the champion itself
+    assert Promotion(registry.uri, registry.name).rollback(why="what is left", to="1").version == "1"
+    assert registry.alias("champion") == "1"
+
+
+def test_a_user_without_a_name_is_told_by_number(promotion, tiny_file, frame, monkeypatch):
+    def nameless(number):
+        raise KeyError(f"getpwuid(): uid not found: {number}")
+
+    monkeypatch.setattr("pwd.getpwuid", nameless)  # as in a container that runs as any number
+    for variable in ("LOGNAME", "USER", "LNAME", "USERNAME"):
+        monkeypatch.delenv(variable, raising=False)
+    promotion.registry.register(tiny_file(), golden_frame=frame)
+    assert promotion.promote("1", why="the first", without_gates=True).by == f"uid {os.getuid()}"
+
+
+def test_a_registry_that_does_not_answer_is_bad_input_and_no_traceback(capsys, monkeypatch):
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    for command in (["history", "n"], ["promote", "n", "1", "--why", "x"], ["rollback", "n", "--why", "x"]):
+        with pytest.raises(SystemExit) as ended:
+            main([*command, "--uri", "http://127.0.0.1:9"])
+        assert ended.value.code == 2
+        assert "error: registry http://127.0.0.1:9: " in capsys.readouterr().err

@@ -25,16 +25,21 @@ PROMOTIONS, KILLS = 30, 20
 COMMAND = [sys.executable, "-m", "training.cli"]
 
 
+def make_versions(client, name, number):
+    """Versions without files, whose gates are said to have passed."""
+    ensure_registered(client, name)
+    with mlflow.start_run() as run:
+        for place in range(number):
+            passed = {"onepixel.gates": "passed", "onepixel.gates_against": "1" if place else ""}
+            source = f"{run.info.artifact_uri}/{place}"
+            client.create_model_version(name, source=source, run_id=run.info.run_id, tags=passed)
+
+
 def test_of_thirty_promotions_at_once_one_wins_and_the_history_is_consistent(mlflow_server):
     name = "raced"
     promotion = Promotion(mlflow_server.uri, name)
     client = promotion.registry.client
-    ensure_registered(client, name)
-    with mlflow.start_run() as run:
-        for number in range(PROMOTIONS + 1):
-            passed = {"onepixel.gates": "passed", "onepixel.gates_against": "1" if number else ""}
-            source = f"{run.info.artifact_uri}/{number}"
-            client.create_model_version(name, source=source, run_id=run.info.run_id, tags=passed)
+    make_versions(client, name, PROMOTIONS + 1)
     promotion.promote("1", why="the first")
     jobs = [
         subprocess.Popen(
@@ -53,6 +58,28 @@ def test_of_thirty_promotions_at_once_one_wins_and_the_history_is_consistent(mlf
     assert promotion.registry.alias("champion") == str(winners[0]) and promotion.registry.alias("previous") == "1"
     valid = [entry for entry in history["entries"] if entry["valid"]]
     assert [(entry["version"], entry["previous"]) for entry in valid] == [("1", ""), (str(winners[0]), "1")]
+
+
+def test_a_promotion_that_is_killed_before_it_sets_the_aliases_is_finished_by_the_next_command(mlflow_server):
+    name = "killed-between"
+    client = Promotion(mlflow_server.uri, name).registry.client
+    make_versions(client, name, 2)
+    Promotion(mlflow_server.uri, name).promote("1", why="the first", without_gates=True)
+    program = (
+        "import os, signal, sys\n"
+        "from training.promotion.ledger import Ledger\n"
+        "from training.promotion.promotion import Promotion\n"
+        "promotion = Promotion(*sys.argv[1:])\n"
+        "Ledger.repair = lambda ledger: os.kill(os.getpid(), signal.SIGKILL)\n"
+        "promotion.promote('2', why='killed', without_gates=True)\n"
+    )
+    job = subprocess.run([sys.executable, "-c", program, mlflow_server.uri, name], check=False)
+    assert job.returncode == -signal.SIGKILL
+    assert client.get_model_version_by_alias(name, "champion").version == "1"  # it lags
+    command = [*COMMAND, "history", name, "--uri", mlflow_server.uri]
+    assert "champion 2" in subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    assert client.get_model_version_by_alias(name, "champion").version == "2"
+    assert client.get_model_version_by_alias(name, "previous").version == "1"
 
 
 @pytest.fixture

@@ -5,13 +5,16 @@ import json
 
 import pytest
 import yaml
+from safetensors.torch import load_file, save_file
 
 from serving.errors import InputError
 from serving.frames import encode_png
+from serving.model import Model
 from training.cli import main
 from training.configuration import load_settings
 from training.datasets.streets import Streets
 from training.pipeline import Pipeline
+from training.promotion.file_checks import parity
 from training.promotion.promotion import Promotion
 from training.promotion.registration import register_run
 from training.promotion.retraining import retrain
@@ -109,3 +112,17 @@ def test_without_a_champion_it_says_what_makes_one(settings, database, frames, t
     nobody = settings.model_copy(update={"name": "nobody"})
     with pytest.raises(InputError, match="nobody has no champion to start from"):
         retrain(nobody, database, frames, tmp_path / "job", dry_run=True, warn=print)
+
+
+def test_a_file_that_answers_otherwise_than_its_network_is_refused_by_parity(promotion, tmp_path):
+    fetched = promotion.registry.download("1", tmp_path)
+    model = Model.load(fetched.model)
+    streets = Streets("train", size=(64, 128), train_frames=2)
+    frames = [streets.frame(frame_id) for frame_id in streets.frame_ids]
+    assert parity(fetched, model, frames).passed
+    path = fetched.training / "network.safetensors"
+    weights = load_file(path)
+    last = list(weights)[-1]
+    save_file(weights | {last: -weights[last]}, path)
+    refused = parity(fetched, model, frames)
+    assert refused.passed is False and "its two best classes are up to" in refused.message
