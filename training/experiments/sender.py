@@ -100,7 +100,7 @@ class Sender:
         getattr(self, f"_say_{record['kind']}")(record)
 
     def _say_pipeline(self, record: Record) -> None:
-        experiment_id = self._experiment(record["experiment"], record["artifacts"])
+        experiment_id = ensure_experiment(self._client, record["experiment"], record["artifacts"])
         found = self._find(experiment_id, f"tags.`{PIPELINE_TAG}` = '{record['key']}'")
         if found:
             run_id = found[0].info.run_id
@@ -195,17 +195,29 @@ class Sender:
     def _find(self, experiment_id: str, query: str) -> list[Run]:
         return list(self._client.search_runs([experiment_id], query))
 
-    def _experiment(self, name: str, artifacts: str | None) -> str:
-        found = self._client.get_experiment_by_name(name)
-        if found is not None:
-            return str(found.experiment_id)
-        try:
-            return str(self._client.create_experiment(name, artifacts))
-        except MlflowException:  # another process was first
-            found = self._client.get_experiment_by_name(name)
-            if found is None:
-                raise
-            return str(found.experiment_id)
+
+def ensure_experiment(client: mlflow.MlflowClient, name: str, artifacts: str | None = None) -> str:
+    """Return an experiment's identifier; where there is none of this name it is made, and several may try at once.
+
+    Parameters
+    ----------
+    client
+        Of the tracking server.
+    name
+        The experiment's.
+    artifacts
+        Where a new one keeps its files; None leaves it to the server.
+    """
+    found = client.get_experiment_by_name(name)
+    if found is not None:
+        return str(found.experiment_id)
+    try:
+        return str(client.create_experiment(name, artifacts))
+    except MlflowException:  # another process was first
+        found = client.get_experiment_by_name(name)
+        if found is None:
+            raise
+        return str(found.experiment_id)
 
 
 def is_away(error: Exception) -> bool:

@@ -7,6 +7,7 @@ and followed by the server. Then four broken candidates are refused, and a rollb
 
 import hashlib
 import json
+import secrets
 import shutil
 import sys
 import time
@@ -15,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+from mlflow import MlflowClient
 
 from training.loop import frames, processes
 from training.loop.bad_candidates import TRUNCATED, cut_off, write_bad_candidates
@@ -22,8 +24,8 @@ from training.loop.cameras import Cameras
 from training.loop.frames import Scene
 from training.loop.processes import onepixel
 
-POLLING = 2.0
-"""Seconds between two looks of the server at the alias."""
+POLLING = 5.0
+"""Seconds between two looks of the server at the alias; MLflow's webhook tells it earlier."""
 MINUTES = 60.0
 REFUSED = 3
 """Exit status of a command whose candidate a gate has refused."""
@@ -61,7 +63,12 @@ def close_loop(scene: Scene, uri: str, out: Path) -> dict[str, Any]:
     served = ["--model", f"models:/{name}@champion", "--shadow", f"models:/{name}@candidate"]
     served += ["--collect", str(out / "collected"), "--collect-policy", "uncertain"]
     served += ["--collect-limit", str(len(scene.frames) // 2), "--set", f"repository.poll_seconds={POLLING}"]
-    with processes.serving(served, uri, out / "server.log") as address:
+    secret = write_secret(out / "webhook.secret")
+    served += ["--set", f"repository.hint_secret={out / 'webhook.secret'}"]
+    with processes.serving(served, uri, out / "server.log") as addresses:
+        address = addresses["address"]
+        hook = f"http://{addresses['metrics_address']}/hooks/mlflow"
+        MlflowClient(uri).create_webhook("follow", hook, ["model_version_alias.created"], secret=secret)
         cameras = Cameras(address, scene.frames)
         cameras.start()
         try:
@@ -76,7 +83,7 @@ def close_loop(scene: Scene, uri: str, out: Path) -> dict[str, Any]:
             cameras.wait_version(second, MINUTES)
             after = validation(scene, address, log)
             say(f"version {second} is served: validation mIoU {after:.3f}")
-            refused = refusals(out / "first" / "model_store" / name / "1" / "model.onnx", scene, uri, out)
+            refused = refusals(out / "second" / "run" / "model_store" / name / "1" / "model.onnx", scene, uri, out)
             say(f"refused: {refused}")
             _, rolled_back = onepixel("rollback", name, "--why", "to see it work", *at(uri), log=log)
             seconds = cameras.wait_version(first, MINUTES) - moved_at(name, uri, log)
@@ -111,6 +118,14 @@ def refusals(good: Path, scene: Scene, uri: str, out: Path) -> dict[str, str]:
         onepixel("promote", scene.name, version, "--why", "it must not", *at(uri), log=log, expected=(REFUSED,))
         refused[bad] = failed[0]
     return refused
+
+
+def write_secret(path: Path) -> str:
+    """Make the secret that MLflow's webhook and the server share; nobody else may read the file."""
+    secret = secrets.token_urlsafe(32)
+    path.touch(mode=0o600, exist_ok=False)
+    path.write_text(secret)
+    return secret
 
 
 def register(source: Path, scene: Scene, uri: str, log: Path) -> str:

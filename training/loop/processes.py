@@ -41,29 +41,32 @@ def onepixel(*arguments: str | Path, log: Path, expected: Sequence[int] = (0,)) 
 
 @contextmanager
 def mlflow_server(folder: Path, log: Path) -> Iterator[str]:
-    """Run an MLflow server on SQLite that hands out the artefacts itself; gives its address, a URI."""
+    """Run an MLflow server on SQLite that hands out the artefacts itself; gives its address, a URI.
+
+    Its webhooks may go to this machine, without TLS.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     port = _free_port()
     command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
     command += ["--backend-store-uri", f"sqlite:///{folder.resolve()}/mlflow.db"]
     command += ["--serve-artifacts", "--artifacts-destination", str(folder.resolve() / "artifacts")]
-    with _running(command, log):
+    with _running(command, log, MLFLOW_WEBHOOK_ALLOWED_SCHEMES="http", MLFLOW_WEBHOOK_ALLOW_PRIVATE_IPS="true"):
         uri = f"http://127.0.0.1:{port}"
         _wait_until_answers(f"{uri}/health")
         yield uri
 
 
 @contextmanager
-def serving(arguments: Sequence[str | Path], tracking_uri: str, log: Path) -> Iterator[str]:
-    """Run `onepixel serve`; gives HOST:PORT once it is ready."""
-    command = [sys.executable, "-m", "serving", "serve", "--json", "--address", "127.0.0.1:0", "--metrics-address", ""]
-    command += [str(argument) for argument in arguments]
+def serving(arguments: Sequence[str | Path], tracking_uri: str, log: Path) -> Iterator[dict[str, str]]:
+    """Run `onepixel serve`; gives its `address` and its `metrics_address`, HOST:PORT, once it is ready."""
+    command = [sys.executable, "-m", "serving", "serve", "--json", "--address", "127.0.0.1:0"]
+    command += ["--metrics-address", "127.0.0.1:0", *map(str, arguments)]
     with _running(command, log, speaks=True, MLFLOW_TRACKING_URI=tracking_uri) as process:
         assert process.stdout is not None
         line = process.stdout.readline()  # its own start is bounded: it ends where it cannot serve
         if not line:
             raise RuntimeError(f"the server did not start; see {log}\n{log.read_text(errors='replace')[-1500:]}")
-        yield json.loads(line)["address"]
+        yield json.loads(line)
 
 
 @contextmanager

@@ -23,7 +23,7 @@ from serving.frames import encode_png, resize_frame
 from serving.model import Model
 from serving.registry import DIGEST_TAG, RegisteredVersion, RegistryClient, read_golden, registry_errors
 from training.experiments.model_folder import log_folder, write_model_folder
-from training.experiments.sender import PIPELINE_TAG
+from training.experiments.sender import PIPELINE_TAG, ensure_experiment
 from training.tracking import follow_uri
 
 CANDIDATE, CHAMPION, PREVIOUS = "candidate", "champion", "previous"
@@ -166,9 +166,9 @@ class Registry:
         with tempfile.TemporaryDirectory() as temporary:
             folder = Path(temporary) / "model"
             _write_folder(folder, path, model, golden_frame, training)
-            experiment = mlflow.set_experiment(self.name)
+            experiment_id = ensure_experiment(self.client, self.name)
             run_id = model.metadata.mlflow_run_id if self.has_run(model.metadata.mlflow_run_id) else None
-            model_id = log_folder(self.client, experiment.experiment_id, run_id, folder, self.name)
+            model_id = log_folder(self.client, experiment_id, run_id, folder, self.name)
         tags = {DIGEST_TAG: digest, PRECISION_TAG: model.metadata.precision, "onepixel.gates": "none"}
         return self.client.create_model_version(
             self.name, source=f"models:/{model_id}", run_id=run_id, tags=tags, model_id=model_id

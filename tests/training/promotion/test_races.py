@@ -8,7 +8,6 @@ import subprocess
 import sys
 import time
 
-import mlflow
 import pytest
 import yaml
 
@@ -28,11 +27,11 @@ COMMAND = [sys.executable, "-m", "training.cli"]
 def make_versions(client, name, number):
     """Versions without files, whose gates are said to have passed."""
     ensure_registered(client, name)
-    with mlflow.start_run() as run:
-        for place in range(number):
-            passed = {"onepixel.gates": "passed", "onepixel.gates_against": "1" if place else ""}
-            source = f"{run.info.artifact_uri}/{place}"
-            client.create_model_version(name, source=source, run_id=run.info.run_id, tags=passed)
+    run = client.create_run("0")
+    for place in range(number):
+        passed = {"onepixel.gates": "passed", "onepixel.gates_against": "1" if place else ""}
+        source = f"{run.info.artifact_uri}/{place}"
+        client.create_model_version(name, source=source, run_id=run.info.run_id, tags=passed)
 
 
 def test_of_thirty_promotions_at_once_one_wins_and_the_history_is_consistent(mlflow_server):
