@@ -90,7 +90,7 @@ PEERS = {
         "/org.pytorch.serve.grpc.inference.InferenceAPIsService/Predictions",
         _predictions_request,
         warm_seconds=20.0,
-        modules=("ts", "torch", "model_archiver"),
+        modules=("ts", "torch"),
     ),
 }
 """By the name that `--peer` takes."""
@@ -122,10 +122,10 @@ class ChosenPeer:
                 f"--peer {text}: say which python holds it, such as --peer {name}=/opt/{name}/bin/python; its "
                 f"environment needs {', '.join(peer.modules)}, onnxruntime and simplejpeg"
             )
-        python = python or sys.executable
-        if shutil.which(python) is None:
+        found = shutil.which(python or sys.executable)
+        if found is None:
             raise InputError(f"--peer {text}: '{python}' is no program; give the python of the peer's environment")
-        return cls(name, peer, python)
+        return cls(name, peer, str(Path(found).absolute()))  # unresolved: the link's place tells the environment
 
 
 def copy_programs(folder: Path) -> None:

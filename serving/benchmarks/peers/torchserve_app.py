@@ -1,9 +1,10 @@
 """TorchServe with one worker, over its own gRPC service `Predictions`: archives the model, and becomes the server."""
 
+import json
 import os
-import subprocess
 import sys
 import tempfile
+import zipfile
 from pathlib import Path
 
 from serving.benchmarks.peers import torchserve_handler
@@ -26,9 +27,13 @@ def main(model: str, port: str, management_port: str) -> None:
     """Serve until the process is ended."""
     folder = Path(tempfile.mkdtemp(prefix="torchserve-"))
     binaries = Path(sys.executable).parent
-    archiver = [str(binaries / "torch-model-archiver"), "--model-name", "segmentation", "--version", "1.0"]
-    archiver += ["--serialized-file", model, "--handler", str(torchserve_handler.__file__)]
-    subprocess.run([*archiver, "--export-path", str(folder)], check=True)
+    handler = Path(torchserve_handler.__file__)
+    described = {"modelName": "segmentation", "modelVersion": "1", "serializedFile": "model.onnx"}
+    described["handler"] = handler.name
+    with zipfile.ZipFile(folder / "segmentation.mar", "w") as archive:
+        archive.writestr("MAR-INF/MANIFEST.json", json.dumps({"runtime": "python", "model": described}))
+        archive.write(handler, handler.name)
+        archive.write(model, "model.onnx")
     config = folder / "config.properties"
     config.write_text(CONFIG.format(port=port, management_port=management_port))
     os.chdir(folder)

@@ -1,5 +1,6 @@
 """How peers are chosen and asked; the two bare gRPC servers run here, the others where they are installed."""
 
+import sys
 from pathlib import Path
 
 import pytest
@@ -24,6 +25,14 @@ from serving.errors import InputError
 def test_what_is_no_peer_is_told(text: str, message: str) -> None:
     with pytest.raises(InputError, match=message):
         ChosenPeer.parse(text)
+
+
+def test_a_relative_python_is_found_from_anywhere_and_keeps_its_environment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "python").symlink_to(sys.executable)
+    monkeypatch.chdir(tmp_path)
+    assert ChosenPeer.parse("mlserver=./python").python == str(tmp_path / "python")
 
 
 def test_the_request_of_the_open_inference_protocol() -> None:
