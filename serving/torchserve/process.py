@@ -33,7 +33,7 @@ grpc_management_address=127.0.0.1
 grpc_management_port={grpc_management_port}
 disable_token_authorization=false
 token_expiration_min=5256000
-enable_model_api=false
+enable_model_api={model_control}
 install_py_dep_per_model=false
 allowed_urls=file:///dev/null
 max_request_size={most}
@@ -42,7 +42,7 @@ model_store={store}
 load_models={archive}
 models={models}
 """
-"""Loopback, tokens, no models from elsewhere, no packages installed on request. The token lasts ten years: TorchServe
+"""Loopback, tokens, no other models, no packages installed on request. The token lasts ten years: TorchServe
 would let it end after an hour, and says the new one to the management address alone."""
 
 
@@ -74,6 +74,8 @@ class TorchServe:
         Frames of one inference at most; a batch waits `batch_delay_ms` for more.
     batch_delay_ms
         Milliseconds.
+    model_control
+        Whether its management address may load other archives of its store, `folder / "models"`.
 
     Raises
     ------
@@ -90,6 +92,7 @@ class TorchServe:
         workers: int = 1,
         batch: int = 4,
         batch_delay_ms: int = 2,
+        model_control: bool = False,
     ) -> None:
         check_installed()
         manifest = read_manifest(archive)
@@ -110,6 +113,7 @@ class TorchServe:
             metrics_port=ports.metrics or _free_port(),
             grpc_management_port=ports.grpc_management or _free_port(),
             most=MAX_MESSAGE,
+            model_control=str(model_control).lower(),
             store=store,
             archive=archive.name,
             models=json.dumps(models),

@@ -137,3 +137,11 @@ def test_where_java_is_missing_it_says_so(monkeypatch):
     monkeypatch.setenv("PATH", "")
     with pytest.raises(InputError, match="needs Java 17"):
         check_installed()
+
+
+def test_a_new_version_is_loaded_while_frames_flow():
+    if not PYTHON.exists():
+        pytest.skip("TorchServe's environment is not there: `make parity` makes it, where there is Java")
+    command = [PYTHON, "-m", "serving.torchserve.swap", "--model", SHIPPED]
+    report = json.loads(subprocess.run(command, stdout=subprocess.PIPE, check=True).stdout)
+    assert report["frames"] > 0 and report["failed"] == report["stale"] == 0
