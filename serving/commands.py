@@ -51,7 +51,9 @@ PATIENCE = 5.0
 def serve(
     path: Path | None, overrides: tuple[str, ...], model_path: Path | None, as_json: bool, **options: Any
 ) -> None:
-    """Serve ONNX models over gRPC until SIGTERM or SIGINT, then drain and exit 0.
+    """Serve ONNX models over gRPC.
+
+    Until SIGTERM or SIGINT; then drain and exit 0.
 
     The shipped model, CamVid's 11 classes, lies in the repository's model_store. When ready, one line on standard
     output says where; with port 0, which port it is. A file or folder that changes is followed. Settings come from
@@ -96,7 +98,9 @@ def serve(
 @click.command()
 @click.argument("address", default=DEFAULT_ADDRESS)
 def health(address: str) -> None:
-    """Ask the server at ADDRESS whether it is ready, by gRPC's health protocol; exit 0 if it is, 1 if not.
+    """Ask the server at ADDRESS whether it is ready.
+
+    By gRPC's health protocol; exit 0 if it is, 1 if not.
 
     For a container's health check; it is answered without a token.
     """
@@ -124,7 +128,7 @@ def health(address: str) -> None:
 @credential_options
 @json_option
 def segment(source: Path, address: str, model_name: str, out: Path, as_json: bool, **files: Path | None) -> None:
-    """Segment an image, a folder of images or a video through a server.
+    """Segment an image, a folder or a video through a server.
 
     Writes for each frame <stem>.png (class ids, 8-bit greyscale) and <stem>_overlay.png (colours over the frame); for
     a video <stem>_000001.png and so on, and one <stem>_overlay.mp4. Exits 1 if any frame failed; the others are there.

@@ -35,7 +35,9 @@ def tune(
     least_agreement: float | None,
     as_json: bool,
 ) -> None:
-    """Measure the engines and precisions that this host offers for MODEL, an exported ONNX file.
+    """Measure the engines and precisions of this host for MODEL.
+
+    MODEL is an exported ONNX file.
 
     Those whose masks on the frames are those of MODEL in ONNX Runtime, but for a share of the pixels, may be chosen;
     the fastest of them is written to --out as settings for `onepixel serve --settings`. An int8 file is made with the

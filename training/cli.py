@@ -51,7 +51,10 @@ def main() -> None:
 @resume_option
 @json_option
 def demo(out: Path, overrides: tuple[str, ...], resume: bool, as_json: bool) -> None:
-    """Run all of it on procedural streets: pixels, pseudo labels, training, MLflow, ONNX, server, masks."""
+    """Run all of it on procedural streets.
+
+    Pixels, pseudo labels, training, MLflow, ONNX, server, masks.
+    """
     from training.configuration import load_settings
 
     settings = load_settings("streets", overrides)
@@ -71,7 +74,10 @@ def demo(out: Path, overrides: tuple[str, ...], resume: bool, as_json: bool) -> 
 @resume_option
 @json_option
 def train(config: str, out: Path | None, twin: bool, overrides: tuple[str, ...], resume: bool, as_json: bool) -> None:
-    """Train from CONFIG: a shipped configuration (streets, camvid, cityscapes) or a YAML file."""
+    """Train from CONFIG.
+
+    A shipped configuration (streets, camvid, cityscapes) or a YAML file.
+    """
     from training.annotations.pixels import check_pixel_files
     from training.configuration import load_settings
 
@@ -95,7 +101,9 @@ def train(config: str, out: Path | None, twin: bool, overrides: tuple[str, ...],
 @set_option
 @json_option
 def evaluate(dataset: str, split: str, overrides: tuple[str, ...], as_json: bool, **options: Any) -> None:
-    """Score masks on a labelled split by Cityscapes' rules; frames go the way that a server sends them.
+    """Score masks on a labelled split by Cityscapes' rules.
+
+    Frames go the way that a server sends them.
 
     Masks of `cityscapes` are a submission folder (label ids), all others class ids in <frame>.png, 255 no class.
     """
@@ -115,7 +123,9 @@ def evaluate(dataset: str, split: str, overrides: tuple[str, ...], as_json: bool
 @click.option("--precision", type=click.Choice(["fp32", "fp16", "int8"]), default="fp32", show_default=True)
 @json_option
 def export(run: Path, number: int | None, out: Path, precision: Any, as_json: bool) -> None:
-    """Export a network of RUN, a folder that `train` made, as a verified ONNX file.
+    """Export a network of RUN as a verified ONNX file.
+
+    RUN is a folder that `train` made.
 
     fp32 must answer as the network but for near ties, fp16 99.5 % of the pixels as fp32; int8, whose ranges come from
     training frames, may lose half a point of mean IoU. A file that does not is not written.
@@ -136,7 +146,9 @@ def export(run: Path, number: int | None, out: Path, precision: Any, as_json: bo
 @set_option
 @json_option
 def networks(config: str, overrides: tuple[str, ...], as_json: bool) -> None:
-    """Say what each segmentation network costs with CONFIG's classes and input size.
+    """Say what each segmentation network costs.
+
+    With CONFIG's classes and input size.
 
     CONFIG's own network has its stride and dilations, each other one those that it was published with.
     """

@@ -50,7 +50,10 @@ def ablate(
     overrides: tuple[str, ...],
     as_json: bool,
 ) -> None:
-    """Say what each part of the method is worth to CONFIG's pseudo labels, and each round to its network."""
+    """Say what each part of the method is worth on CONFIG.
+
+    To its pseudo labels, and each round to its network.
+    """
     from training.annotations.pixels import check_pixel_files
     from training.configuration import load_settings
 
@@ -84,7 +87,9 @@ def ablate(
 @click.option("--out", required=True, type=click.Path(path_type=Path, file_okay=False), help="Folder for the labels.")
 @json_option
 def label(run: Path, folder: Path, out: Path, as_json: bool) -> None:
-    """Give new frames pseudo labels from the graph that RUN, a folder that `train` made, has solved.
+    """Give new frames pseudo labels from the graph of RUN.
+
+    RUN is a folder that `train` made, which has solved it.
 
     Writes <stem>.png (8-bit class ids, 255 unknown) for each image. Exits 1 if any failed; the others are there.
     """
@@ -123,7 +128,10 @@ def label(run: Path, folder: Path, out: Path, as_json: bool) -> None:
 @set_option
 @json_option
 def inspect(config: str, frame_id: str, run: Path | None, out: Path, overrides: tuple[str, ...], as_json: bool) -> None:
-    """Show on one page, opened from disk, every step from a training frame of CONFIG to its pseudo label."""
+    """Show how a training frame of CONFIG gets its label.
+
+    Every step, on one page that is opened from disk.
+    """
     from training.configuration import load_settings
 
     settings = load_settings(config, overrides)
@@ -158,7 +166,10 @@ def annotations() -> None:
 @set_option
 @json_option
 def check(config: str, run: Path | None, limit: int, overrides: tuple[str, ...], as_json: bool) -> None:
-    """Say how pure and how distinct CONFIG's pixels are, which two compete, and which are better; reads no labels."""
+    """Say how pure and how distinct CONFIG's pixels are.
+
+    Also which two compete, and which are better; reads no labels.
+    """
     from training.configuration import load_settings
 
     settings = load_settings(config, overrides)
@@ -177,7 +188,9 @@ def check(config: str, run: Path | None, limit: int, overrides: tuple[str, ...],
 @set_option
 @json_option
 def bench_pseudo_labels(config: str, preset: str, frames: int, overrides: tuple[str, ...], as_json: bool) -> None:
-    """Measure the seconds per frame of each step of the pseudo labels, on one thread, and their ratio to the floor.
+    """Measure what the pseudo labels cost.
+
+    Seconds per frame of each step, on one thread, and their ratio to the floor.
 
     The floor is decoding, the network's forward passes and the segmentations.
     """
@@ -212,7 +225,10 @@ def bench_pseudo_labels(config: str, preset: str, frames: int, overrides: tuple[
 )
 @json_option
 def bench_export(networks: tuple[str, ...], as_json: bool) -> None:
-    """Measure the parity of exported files, over networks, precisions and input sizes."""
+    """Measure the parity of exported files.
+
+    Over networks, precisions and input sizes.
+    """
     from training.export_table import NETWORKS, as_markdown, export_table
     from training.export_table import as_json as report
 
@@ -222,7 +238,10 @@ def bench_export(networks: tuple[str, ...], as_json: bool) -> None:
 
 @click.group()
 def saliency() -> None:
-    """DRFI, the learnt saliency: fit it on images and masks of salient objects."""
+    """Fit DRFI, the learnt saliency.
+
+    On images and masks of salient objects.
+    """
 
 
 @saliency.command()
@@ -232,7 +251,10 @@ def saliency() -> None:
 @click.option("--out", required=True, type=click.Path(path_type=Path, dir_okay=False), help="The .onnx file to write.")
 @json_option
 def fit(images: Path, masks: Path, out: Path, as_json: bool) -> None:
-    """Fit a forest for --set saliency.forest=FILE, and compare it with unsupervised maps on a fifth of the images."""
+    """Fit a forest for --set saliency.forest=FILE.
+
+    And compare it with unsupervised maps on a fifth of the images.
+    """
     if out.suffix != ".onnx":
         raise InputError(f"--out {out}: must end in .onnx")
     from training.datasets.salient import SalientFolder

@@ -38,7 +38,9 @@ SUITES = ("latency", "overload", "swap", "soak", "fuzz", "all")
 def bench_serving(
     suite: str | None, model: Path | None, peers: tuple[str, ...], out: Path | None, scale: float, as_json: bool
 ) -> None:
-    """Measure the server against the bare loop (decode, engine, encode) in the same run, and against other servers.
+    """Measure the server against a bare loop, and other servers.
+
+    The bare loop of decoding, engine and encoding runs in the same run.
 
     Server and bare loop take turns on one core, with one thread of the engine; the load generator has another core.
     """

@@ -17,7 +17,10 @@ from serving.cli_support import json_option, stop_signal
 @click.option("--version", help="Its version there. [default: by the path]")
 @json_option
 def package(model: Path, out: Path | None, name: str | None, version: str | None, as_json: bool) -> None:
-    """Write MODEL, an exported ONNX file, as an archive for TorchServe."""
+    """Write MODEL as an archive for TorchServe.
+
+    MODEL is an exported ONNX file.
+    """
     from serving.torchserve.package import package as write
 
     archive = write(model, out, name=name, version=version)
@@ -39,7 +42,9 @@ def package(model: Path, out: Path | None, name: str | None, version: str | None
 def torchserve(
     archive: Path, host: str, grpc_port: int, http_port: int, workers: int, batch: int, as_json: bool
 ) -> None:
-    """Serve ARCHIVE with TorchServe until SIGTERM or SIGINT; needs Java 17 and the extra `torchserve`.
+    """Serve ARCHIVE with TorchServe.
+
+    Until SIGTERM or SIGINT; needs Java 17 and the extra `torchserve`.
 
     When a worker answers, one line on standard output says where, and in which file the token is that calls need.
     """

@@ -86,9 +86,9 @@ def swap(model: Path) -> dict[str, Any]:
 
     Returns
     -------
-    `frames`, `failed`, `register_seconds` (its worker runs then), `default_seconds`, `first_answer_seconds` (after that),
-    `stale` (answers of the first version to frames that were sent later), `p99_before_ms` and
-    `p99_during_ms` (from the registration to the default).
+    `frames`, `failed`, `register_seconds` (its worker runs then), `default_seconds`, `first_answer_seconds` (after
+    that), `stale` (answers of the first version to frames that were sent later), `p99_before_ms` and `p99_during_ms`
+    (from the registration to the default).
     """
     Model.load(model)
     name, _ = name_and_version(model)

@@ -36,7 +36,9 @@ def view(
     as_json: bool,
     **files: Path | None,
 ) -> None:
-    """Show frames beside their masks on a web page, until SIGTERM or SIGINT.
+    """Show frames beside their masks on a web page.
+
+    Until SIGTERM or SIGINT.
 
     The frames are a folder's images or a video's, over and over, or a camera's: its number, or a URL such as
     rtsp://HOST/PATH. They are streamed as a camera's client streams them, so that the page shows what one gets, with

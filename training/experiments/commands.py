@@ -20,7 +20,9 @@ uri_option = click.option("--uri", envvar="MLFLOW_TRACKING_URI", help="MLflow's 
 @uri_option
 @json_option
 def compare(runs: tuple[str, ...], out: Path | None, uri: str | None, as_json: bool) -> None:
-    """Lay runs side by side: figures, IoU by class, the settings that differ, the same frames.
+    """Lay runs side by side.
+
+    Figures, IoU by class, the settings that differ, the same frames.
 
     RUN is a run's identifier in MLflow, or the folder of a run on this machine.
     """
@@ -44,7 +46,9 @@ def compare(runs: tuple[str, ...], out: Path | None, uri: str | None, as_json: b
 def reproduce(
     run: str, out: Path | None, uri: str | None, overrides: tuple[str, ...], resume: bool, as_json: bool
 ) -> None:
-    """Build a run again from what MLflow has of it, and say how far the figures agree.
+    """Build a run again from what MLflow has of it.
+
+    And say how far the figures agree.
 
     RUN is a run's identifier in MLflow, or the folder of a run on this machine.
     """

@@ -29,7 +29,9 @@ why_option = click.option("--why", required=True, help="The reason, for the hist
 @uri_option
 @json_option
 def register(source: Path, name: str, uri: str | None, as_json: bool) -> None:
-    """Make an exported file, or the last model of a run's folder, a version and the candidate.
+    """Make an exported file a version, and the candidate.
+
+    Or the last model of a run's folder.
 
     With a run's folder the version holds what a retraining starts from, too.
     """
@@ -51,7 +53,9 @@ def register(source: Path, name: str, uri: str | None, as_json: bool) -> None:
 def gates(
     config: str, candidate: str, name: str | None, uri: str | None, overrides: tuple[str, ...], as_json: bool
 ) -> None:
-    """Judge a version against the champion on CONFIG's gate frames, and record what the gates say.
+    """Judge a version against the champion, and record it.
+
+    On CONFIG's gate frames.
 
     Exits 0 if it passed, 3 if a gate refused it.
     """
@@ -72,7 +76,9 @@ def gates(
 @uri_option
 @json_option
 def promote(name: str, version: str, why: str, without_gates: bool, uri: str | None, as_json: bool) -> None:
-    """Make VERSION of NAME the champion, if its gates passed against the present one.
+    """Make VERSION of NAME the champion, if its gates passed.
+
+    Against the present champion.
 
     Exits 3 if they did not, or another was promoted first.
     """
@@ -121,7 +127,9 @@ def retrain(
     overrides: tuple[str, ...],
     as_json: bool,
 ) -> None:
-    """Improve the champion from new frames without labels, and promote what comes out if the gates allow.
+    """Improve the champion from new frames without labels.
+
+    What comes out is promoted if the gates allow.
 
     Exits 0 if it was promoted (with --dry-run, if it may be), 3 if a gate or an earlier promotion refused it, 1 if the
     job failed; started again after a kill it goes on.
