@@ -1,5 +1,6 @@
 """What every command line of the project shares; imports nothing heavy."""
 
+import os
 import signal
 import threading
 from collections.abc import Callable
@@ -12,6 +13,8 @@ from serving.errors import InputError
 
 if TYPE_CHECKING:
     from serving.credentials import Credentials
+
+os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # gRPC reads it once; its lines are no part of a log of ours
 
 DEFAULT_ADDRESS = "127.0.0.1:50051"
 """Where a server listens, and where its clients look for it."""

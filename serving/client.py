@@ -7,7 +7,6 @@ Pixels are sent as raw RGB, files as they are. What the server refuses is a `Ser
 """
 
 from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +21,7 @@ from serving.credentials import Credentials, read_file
 from serving.errors import InputError
 from serving.frames import Pixels
 from serving.masks import MaskEncoding
+from serving.server_errors import ServerError, absence, server_errors
 from serving.wire import ModelInfo, OverflowPolicy, Segmentation, SegmentOptions
 
 __all__ = [
@@ -50,26 +50,8 @@ _OPTIONS = (
     ("grpc.keepalive_time_ms", 20_000),
     ("grpc.keepalive_timeout_ms", 10_000),
 )
-
-
-class ServerError(Exception):
-    """The server's refusal of a call or of one frame, or its absence.
-
-    Attributes
-    ----------
-    code
-        The status, such as `grpc.StatusCode.INVALID_ARGUMENT`.
-    message
-        What the server said.
-    retry_after
-        Seconds after which the server expects to have room; None where it said nothing of it.
-    """
-
-    def __init__(self, code: grpc.StatusCode, message: str, retry_after: float | None = None) -> None:
-        super().__init__(f"{code.name}: {message}")
-        self.code = code
-        self.message = message
-        self.retry_after = retry_after
+LAST_ATTEMPT = 2.0
+"""Seconds for the attempt that tells why a server cannot be reached."""
 
 
 @dataclass(frozen=True)
@@ -116,6 +98,10 @@ class _Connection:
         self._address, self._timeout, self._metadata = address, timeout, credentials.metadata()
         self._model = {"model_name": model_name, "model_version": model_version}
         self._channel, self._stub = self._connect(address, credentials)
+
+    def _named(self, request_id: str) -> tuple[tuple[str, str], ...]:
+        """Return a call's metadata."""
+        return (*self._metadata, *((("x-request-id", request_id),) if request_id else ()))
 
     def _connect(self, address: str, credentials: Credentials) -> tuple[Any, Any]:
         """Return what is to be closed, and the stub."""
@@ -174,20 +160,27 @@ class Client(_Connection):
             UNAVAILABLE, if it does not within `timeout` seconds; NOT_FOUND, if it does not serve the model.
         """
         request = pb.GetModelInfoRequest(**self._model)
-        with _server_errors():
+        with server_errors():
             try:
                 self._stub.GetModelInfo(request, timeout=timeout, wait_for_ready=True, metadata=self._metadata)
             except grpc.RpcError as error:
-                raise _absent(error, self._address, timeout) from error
+                if error.code() is not grpc.StatusCode.DEADLINE_EXCEEDED:
+                    raise
+                try:
+                    self._stub.GetModelInfo(request, timeout=LAST_ATTEMPT, metadata=self._metadata)
+                except grpc.RpcError as last:
+                    raise absence(self._address, timeout, last.details() or "") from last
 
     def model_info(self) -> ModelInfo:
         """Ask for the model's classes, palette and provenance."""
-        with _server_errors():
+        with server_errors():
             request = pb.GetModelInfoRequest(**self._model)
             response = self._stub.GetModelInfo(request, timeout=self._timeout, metadata=self._metadata)
             return ModelInfo.from_message(response.model)
 
-    def segment(self, image: Image, options: SegmentOptions | None = None, *, camera_id: str = "") -> Segmentation:
+    def segment(
+        self, image: Image, options: SegmentOptions | None = None, *, camera_id: str = "", request_id: str = ""
+    ) -> Segmentation:
         """Segment one frame.
 
         Parameters
@@ -198,6 +191,8 @@ class Client(_Connection):
             What the answer should hold.
         camera_id
             Which camera took it; the server's log names it where it refuses the frame.
+        request_id
+            What the server's log and traces call the request; empty leaves it to the server.
 
         Raises
         ------
@@ -207,8 +202,8 @@ class Client(_Connection):
             If the array is no frame, or the file cannot be read.
         """
         request = _request(image, options, camera_id, self._model)
-        with _server_errors():
-            response = self._stub.Segment(request, timeout=self._timeout, metadata=self._metadata)
+        with server_errors():
+            response = self._stub.Segment(request, timeout=self._timeout, metadata=self._named(request_id))
             return Segmentation.from_message(response.segmentation)
 
     def stream(
@@ -217,6 +212,7 @@ class Client(_Connection):
         options: SegmentOptions | None = None,
         *,
         camera_id: str = "",
+        request_id: str = "",
         overflow_policy: OverflowPolicy = OverflowPolicy.BLOCK,
         max_in_flight: int = 0,
     ) -> Iterator[Outcome]:
@@ -230,6 +226,8 @@ class Client(_Connection):
             What each answer should hold.
         camera_id
             Which camera took them.
+        request_id
+            What the server's log and traces call the stream; empty leaves it to the server.
         overflow_policy
             What happens to a frame that arrives while the server holds `max_in_flight` of them.
         max_in_flight
@@ -253,9 +251,9 @@ class Client(_Connection):
             except Exception as error:  # raised when the frames before it have their outcomes
                 failure.append(error)
 
-        call = self._stub.StreamSegment(requests(), metadata=self._metadata)
+        call = self._stub.StreamSegment(requests(), metadata=self._named(request_id))
         try:
-            with _server_errors(failure):
+            with server_errors(failure):
                 for response in call:
                     yield Outcome.from_message(response)
             if failure:
@@ -282,26 +280,31 @@ class AsyncClient(_Connection):
     async def wait_ready(self, timeout: float = 30.0) -> None:
         """Wait until the server answers."""
         request = pb.GetModelInfoRequest(**self._model)
-        with _server_errors():
+        with server_errors():
             try:
                 await self._stub.GetModelInfo(request, timeout=timeout, wait_for_ready=True, metadata=self._metadata)
             except grpc.RpcError as error:
-                raise _absent(error, self._address, timeout) from error
+                if error.code() is not grpc.StatusCode.DEADLINE_EXCEEDED:
+                    raise
+                try:
+                    await self._stub.GetModelInfo(request, timeout=LAST_ATTEMPT, metadata=self._metadata)
+                except grpc.RpcError as last:
+                    raise absence(self._address, timeout, last.details() or "") from last
 
     async def model_info(self) -> ModelInfo:
         """Ask for the model's classes, palette and provenance."""
-        with _server_errors():
+        with server_errors():
             request = pb.GetModelInfoRequest(**self._model)
             response = await self._stub.GetModelInfo(request, timeout=self._timeout, metadata=self._metadata)
             return ModelInfo.from_message(response.model)
 
     async def segment(
-        self, image: Image, options: SegmentOptions | None = None, *, camera_id: str = ""
+        self, image: Image, options: SegmentOptions | None = None, *, camera_id: str = "", request_id: str = ""
     ) -> Segmentation:
         """Segment one frame."""
         request = _request(image, options, camera_id, self._model)
-        with _server_errors():
-            response = await self._stub.Segment(request, timeout=self._timeout, metadata=self._metadata)
+        with server_errors():
+            response = await self._stub.Segment(request, timeout=self._timeout, metadata=self._named(request_id))
             return Segmentation.from_message(response.segmentation)
 
     async def stream(
@@ -310,6 +313,7 @@ class AsyncClient(_Connection):
         options: SegmentOptions | None = None,
         *,
         camera_id: str = "",
+        request_id: str = "",
         overflow_policy: OverflowPolicy = OverflowPolicy.BLOCK,
         max_in_flight: int = 0,
     ) -> AsyncIterator[Outcome]:
@@ -327,9 +331,9 @@ class AsyncClient(_Connection):
             except Exception as error:  # raised when the frames before it have their outcomes
                 failure.append(error)
 
-        call = self._stub.StreamSegment(requests(), metadata=self._metadata)
+        call = self._stub.StreamSegment(requests(), metadata=self._named(request_id))
         try:
-            with _server_errors(failure):
+            with server_errors(failure):
                 async for response in call:
                     yield Outcome.from_message(response)
             if failure:
@@ -339,30 +343,6 @@ class AsyncClient(_Connection):
 
 
 _CODES = {code.value[0]: code for code in grpc.StatusCode}
-
-
-@contextmanager
-def _server_errors(failure: list[Exception] | None = None) -> Iterator[None]:
-    """Turn grpc's errors into ours; where `failure` holds the caller's own, that is what went wrong."""
-    try:
-        yield
-    except grpc.RpcError as error:
-        if failure:
-            raise failure[0] from None
-        raise ServerError(error.code(), error.details() or "", _retry_after(error)) from error
-
-
-def _retry_after(error: grpc.RpcError) -> float | None:
-    for key, value in error.trailing_metadata() or ():
-        if key == "grpc-retry-pushback-ms":
-            return int(value) / 1000
-    return None
-
-
-def _absent(error: grpc.RpcError, address: str, timeout: float) -> Exception:
-    if error.code() is grpc.StatusCode.DEADLINE_EXCEEDED:
-        return ServerError(grpc.StatusCode.UNAVAILABLE, f"no server answers at {address} within {timeout:g} s")
-    return error
 
 
 def _request(image: Image, options: SegmentOptions | None, camera_id: str, model: dict[str, str]) -> pb.SegmentRequest:

@@ -21,6 +21,8 @@ from serving.wire import SegmentOptions
 
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp"})
 VIDEO_SUFFIXES = frozenset({".avi", ".m4v", ".mkv", ".mov", ".mp4", ".webm"})
+COUNTED_SUFFIXES = frozenset({".avi", ".m4v", ".mov", ".mp4"})
+"""Of videos that hold the number of their frames; of others OpenCV tells an estimate."""
 
 _OPTIONS = SegmentOptions(mask_encoding=MaskEncoding.RLE)
 
@@ -114,7 +116,8 @@ def segment_video(client: Client, video: Path, out: Path) -> Iterator[Result]:
 
     Yields
     ------
-    The result of each frame; one without a mask is in the overlay as it was.
+    The result of each frame; one without a mask is in the overlay as it was. A video that ends before the last frame
+    that it announces has a result of its own.
 
     Raises
     ------
@@ -143,10 +146,12 @@ def segment_video(client: Client, video: Path, out: Path) -> Iterator[Result]:
             yield sent[-1]
 
     writer: cv2.VideoWriter | None = None
+    decoded = 0
     with whole_file(out / f"{video.stem}_overlay.mp4") as partial:
         try:
             for outcome in client.stream(frames(), _OPTIONS):
                 frame = sent.popleft()
+                decoded += 1
                 writer = writer or _open_writer(partial, rate, frame)
                 name = f"{video.stem}_{outcome.sequence + 1:06d}"
                 if outcome.segmentation is not None:
@@ -156,6 +161,10 @@ def segment_video(client: Client, video: Path, out: Path) -> Iterator[Result]:
                 yield Result(name, None if outcome.segmentation is not None else str(outcome.error))
             if writer is None:
                 raise InputError(f"{video}: no frame can be decoded; is it a whole video file?")
+            with lock:
+                counted = int(capture.get(cv2.CAP_PROP_FRAME_COUNT))
+            if video.suffix.lower() in COUNTED_SUFFIXES and decoded < counted:
+                yield Result(video.name, f"ends after {decoded} of {counted} frames; is it a whole video file?")
         finally:
             with lock:
                 closed = True

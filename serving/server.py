@@ -232,13 +232,14 @@ class Server:
         """Say NOT_SERVING while the engine hangs."""
         well = True
         while not self._ended.wait(WATCH_SECONDS):
-            if well != (well := self.is_alive()) and self._serving:
-                logger.log(
-                    logging.INFO if well else logging.ERROR,
-                    "the engine answers again" if well else "the engine hangs: %.0f s at one inference",
-                    *(() if well else (self._queue.busy_seconds,)),
-                )
-                self._health.set_serving(well)
+            was_well, well = well, self.is_alive()
+            if well == was_well or not self._serving:
+                continue
+            if well:
+                logger.info("the engine answers again")
+            else:
+                logger.error("the engine hangs: %.0f s at one inference", self._queue.busy_seconds)
+            self._health.set_serving(well)
 
     def _warn_if_open(self, encrypted: bool, tokens: bool) -> None:
         if is_loopback(self._settings.address):

@@ -56,6 +56,15 @@ def test_refusals_are_server_errors(client: Client, server: Server) -> None:
                 call()
 
 
+def test_the_server_logs_what_the_caller_calls_its_request(client: Client, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level("INFO", logger="serving"):
+        with pytest.raises(ServerError, match="INVALID_ARGUMENT"):
+            client.segment(b"", request_id="drive 3")
+        assert [outcome.error is not None for outcome in client.stream([b""], request_id="drive 4")] == [True]
+    first, second = (record.getMessage() for record in caplog.records)
+    assert "request 'drive 3'" in first and "request 'drive 4'" in second
+
+
 def test_wrong_input_never_leaves_the_client(client: Client, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="float64"):
         client.segment(np.zeros((2, 2, 3)))  # type: ignore[arg-type]
@@ -68,7 +77,7 @@ def test_wrong_input_never_leaves_the_client(client: Client, tmp_path: Path) -> 
 def test_nobody_there(nobody: str) -> None:
     with Client(nobody) as client:
         began = time.monotonic()
-        with pytest.raises(ServerError, match=f"UNAVAILABLE: no server answers at {nobody} within 0.2 s"):
+        with pytest.raises(ServerError, match=f"no server answers at {nobody} within 0.2 s: nobody listens there"):
             client.wait_ready(0.2)
         with pytest.raises(ServerError, match="UNAVAILABLE"):
             client.segment(b"")

@@ -130,6 +130,19 @@ def test_a_video_is_streamed(server: Server, model: Model, tmp_path: Path) -> No
     assert shapes == [(48, 64, 3)] * 24
 
 
+def test_a_video_that_is_cut_off_is_no_success(server: Server, tmp_path: Path) -> None:
+    video = tmp_path / "drive.avi"
+    writer = cv2.VideoWriter(str(video), cv2.VideoWriter.fourcc(*"MJPG"), 10, (64, 48))
+    for shade in range(24):
+        writer.write(np.full((48, 64, 3), 10 * shade, np.uint8))
+    writer.release()
+    content = video.read_bytes()
+    video.write_bytes(content[: len(content) * 4 // 5])
+    result = run("segment", video, "--server", server.address, "--out", tmp_path / "out")
+    assert result.exit_code == 1
+    assert "of 24 frames; is it a whole video file?" in result.stderr
+
+
 def test_a_stream_that_ends_leaves_the_video_to_its_reader(
     client: Client, frame: Pixels, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -212,7 +225,7 @@ def test_a_server_that_is_not_there_exits_2(tmp_path: Path, monkeypatch: pytest.
     monkeypatch.setattr("serving.commands.PATIENCE", 0.2)
     result = run("segment", tmp_path, "--server", "127.0.0.1:1", "--out", tmp_path / "out")
     assert result.exit_code == 2
-    assert result.stderr == "error: --server: no server answers at 127.0.0.1:1 within 0.2 s\n"
+    assert result.stderr == "error: --server: no server answers at 127.0.0.1:1 within 0.2 s: nobody listens there\n"
 
 
 def test_an_overlay_by_hand() -> None:

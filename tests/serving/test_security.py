@@ -132,6 +132,29 @@ def test_the_client_and_the_command_bring_what_the_server_asks_for(
     assert result.exit_code == 2 and "certificate and private_key belong together" in result.output
 
 
+@needs_openssl
+def test_why_a_server_cannot_be_reached_is_told(start: Callable[..., Server], tmp_path: Path) -> None:
+    certificate, key = make_certificate(tmp_path, "server")
+    other, _ = make_certificate(tmp_path, "other")
+    elsewhere, elsewhere_key = make_certificate(tmp_path, "elsewhere", "elsewhere.example")
+    plain, encrypted = start(), start(certificate=certificate, private_key=key)
+    mutual = start(certificate=certificate, private_key=key, client_authorities=other)
+    renamed = start(certificate=elsewhere, private_key=elsewhere_key)
+    for server, authorities, reason in (
+        (plain, certificate, "it does not encrypt"),
+        (encrypted, None, "it may encrypt"),
+        (encrypted, other, "do not vouch for its certificate"),
+        (mutual, certificate, "or ask for a certificate"),
+        (renamed, elsewhere, "for another name"),
+    ):
+        credentials = Credentials(authorities)
+        with (
+            Client(f"localhost:{server.port}", credentials=credentials) as client,
+            pytest.raises(ServerError, match=reason),
+        ):
+            client.wait_ready(0.3)
+
+
 def test_who_sends_no_message_holds_no_thread(start: Callable[..., Server], tmp_path: Path) -> None:
     tokens = tmp_path / "tokens"
     tokens.write_text(TOKENS)

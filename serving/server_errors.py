@@ -1,0 +1,75 @@
+"""What goes wrong between a client and its server, in words: refusals, and why a server cannot be reached."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import grpc
+
+_ENDS = "it ends the connection: it may encrypt (then name the authorities), or ask for a certificate"
+_REASONS = (
+    ("WRONG_VERSION_NUMBER", "it does not encrypt: leave the authorities out"),
+    ("CERTIFICATE_VERIFY_FAILED", "the authorities do not vouch for its certificate"),
+    ("Hostname Verification", "its certificate is for another name than the address has"),
+    ("Socket closed", _ENDS),
+    (
+        "Connection reset",
+        "it ends the connection: it may encrypt (then name the authorities), or ask for a certificate",
+    ),
+    ("Connection refused", "nobody listens there"),
+    ("DNS resolution failed", "there is no such host"),
+)
+"""What gRPC's words for a connection that cannot be made mean to a caller."""
+
+
+class ServerError(Exception):
+    """The server's refusal of a call or of one frame, or its absence.
+
+    Attributes
+    ----------
+    code
+        The status, such as `grpc.StatusCode.INVALID_ARGUMENT`.
+    message
+        What the server said.
+    retry_after
+        Seconds after which the server expects to have room; None where it said nothing of it.
+    """
+
+    def __init__(self, code: grpc.StatusCode, message: str, retry_after: float | None = None) -> None:
+        super().__init__(f"{code.name}: {message}")
+        self.code = code
+        self.message = message
+        self.retry_after = retry_after
+
+
+@contextmanager
+def server_errors(failure: list[Exception] | None = None) -> Iterator[None]:
+    """Turn grpc's errors into ours; where `failure` holds the caller's own, that is what went wrong."""
+    try:
+        yield
+    except grpc.RpcError as error:
+        if failure:
+            raise failure[0] from None
+        raise ServerError(error.code(), error.details() or "", _retry_after(error)) from error
+
+
+def absence(address: str, timeout: float, details: str) -> ServerError:
+    """Say that no server answers, and why.
+
+    Parameters
+    ----------
+    address
+        HOST:PORT.
+    timeout
+        Seconds that were waited.
+    details
+        Of a call's status that failed at once, which end with what the last attempt met.
+    """
+    reason = next((text for words, text in _REASONS if words in details), details.rpartition("last error: ")[2])
+    return ServerError(grpc.StatusCode.UNAVAILABLE, f"no server answers at {address} within {timeout:g} s: {reason}")
+
+
+def _retry_after(error: grpc.RpcError) -> float | None:
+    for key, value in error.trailing_metadata() or ():
+        if key == "grpc-retry-pushback-ms":
+            return int(value) / 1000
+    return None
