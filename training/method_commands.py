@@ -6,6 +6,7 @@ Only click is imported here; each command imports what it needs when it runs.
 import sys
 from dataclasses import asdict
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -13,6 +14,9 @@ from serving.cli_support import json_option
 from serving.errors import InputError
 from training.cli_support import print_report, set_option, warn
 from training.report_lines import percent
+
+if TYPE_CHECKING:
+    from training.settings.learning import NetworkName
 
 
 @click.command()
@@ -224,15 +228,15 @@ def bench_pseudo_labels(config: str, preset: str, frames: int, overrides: tuple[
     help="Which; give it again for more. [default: all]",
 )
 @json_option
-def bench_export(networks: tuple[str, ...], as_json: bool) -> None:
+def bench_export(networks: "tuple[NetworkName, ...]", as_json: bool) -> None:
     """Measure the parity of exported files.
 
     Over networks, precisions and input sizes.
     """
-    from training.export_table import NETWORKS, as_markdown, export_table
+    from training.export_table import LEARNING_RATES, as_markdown, export_table
     from training.export_table import as_json as report
 
-    rows = export_table(networks or NETWORKS)
+    rows = export_table(networks or tuple(LEARNING_RATES))
     print_report(report(rows), as_json, as_markdown(rows))
 
 
