@@ -1,3 +1,5 @@
+import itertools
+
 from serving.turns import SPARE_LINES, Turns
 
 
@@ -26,6 +28,21 @@ def test_lines_take_turns_and_the_oldest_goes_first() -> None:
 
 def test_turns_that_cost_more_come_less_often() -> None:
     assert served(filled(a="1234", b="567"), {"a": 1, "b": 2}) == "1523647"
+
+
+def test_of_clients_that_are_alike_none_goes_twice_before_another() -> None:
+    turns = filled(a="1", b="2", c="3")
+    noise = itertools.cycle((1.0, 1.3, 0.8, 1.2))
+    order = ""
+    for _ in range(60):
+        first = turns.first()
+        assert first is not None
+        client, work = first
+        turns.remove(client, work)
+        turns.serve(client, next(noise))
+        turns.add(client, work)
+        order += client
+    assert order == "abc" * 20
 
 
 def test_nobody_saves_turns_up() -> None:
