@@ -185,13 +185,18 @@ class Tracker:
         self._add("end", status="FINISHED")
 
 
+def be_quick() -> None:
+    """Let MLflow wait for seconds, not minutes, and print nothing, where the environment says nothing else."""
+    for variable, value in _MLFLOW.items():
+        os.environ.setdefault(variable, value)
+
+
 def follow_uri(uri: str) -> None:
     """Track here from now on, and quietly.
 
     MLflow's side effect is taken back: it exports the URI, and the next pipeline would take it.
     """
-    for variable, value in _MLFLOW.items():
-        os.environ.setdefault(variable, value)
+    be_quick()
     inherited = os.environ.get(_URI_VARIABLE)
     mlflow.set_tracking_uri(uri)
     os.environ.pop(_URI_VARIABLE, None)
