@@ -100,9 +100,9 @@ def small_run(uri, folder, pixels, rounds):
 
 
 def test_runs_of_two_places_are_compared_by_their_data_and_their_last_round_and_found_by_key(database, tmp_path):
+    first = small_run(database, tmp_path / "first-key", "1", (9, 10))
     shutil.copyfile(database.removeprefix("sqlite:///"), tmp_path / "other.db")
     other = f"sqlite:///{tmp_path / 'other.db'}"
-    first = small_run(database, tmp_path / "first-key", "1", (9, 10))
     small_run(other, tmp_path / "second-key", "2", (3,))
     small_run(other, tmp_path / "third-key", "1", (3,))
     comparison = compare_runs([(database, first), (other, "second-key")], tmp_path / "out")
