@@ -103,7 +103,7 @@ def _write_best(segmenter: Segmenter, metadata: ModelMetadata, path: Path, frame
     """Write the file of the exporter whose masks differ least from the network's; return which."""
     fewest, best, errors = None, "", []
     for exporter in EXPORTERS:
-        trial = path.with_name(f".{exporter}{path.suffix}")
+        trial = path.with_name(f"{path.stem}.{exporter}{path.suffix}")
         try:
             onnx.save_model(build_model(segmenter, metadata, exporter), trial)
             different, _ = differences(Model.load(trial), segmenter, frames)

@@ -138,7 +138,7 @@ def try_precision(
     refused = None
     if precision == "fp16" and agreement < LEAST_AGREEMENT:
         refused = f"fp16 answers {agreement:.3%} of the pixels as fp32, needed {LEAST_AGREEMENT:.1%}"
-    if precision == "int8" and difference < -MOST_MIOU_LOSS:
+    if precision == "int8" and not difference >= -MOST_MIOU_LOSS:  # NaN, of frames without a counted pixel, is refused
         refused = f"int8 loses {-difference:.2%} of mean IoU, {MOST_MIOU_LOSS:.1%} are allowed"
     seen = dataset.has_labels
     return (

@@ -124,7 +124,7 @@ class Tracker:
         self._add("parameters", values={key: str(value) for key, value in _flatten(parameters)})
         self._add("tags", values=dict(tags))
         for path in files:
-            self._add("file", path=str(path.resolve()), folder="")
+            self._add("file", path=self._spool.keep(path.read_bytes(), path.name), folder="")
 
     def text(self, content: str, name: str) -> None:
         """Log a text as the file `name`, which may have folders, on the open run."""
@@ -156,11 +156,11 @@ class Tracker:
         Parameters
         ----------
         path
-            The exported file, which stays where it is.
+            The exported file, which stays where it is, or moves together with the pipeline's folder.
         frame
             A frame of the model's input size, uint8 [H, W, 3].
         """
-        self._add("model", model=str(path.resolve()), path=self._spool.keep(encode_png(frame), "example.png"))
+        self._add("model", model=self._spool.name(path), path=self._spool.keep(encode_png(frame), "example.png"))
 
     def _say_metrics(
         self, points: list[tuple[str, int, float]], *, stage: str | None = None, pipeline_too: bool = False
@@ -185,13 +185,18 @@ class Tracker:
         self._add("end", status="FINISHED")
 
 
+def be_quick() -> None:
+    """Let MLflow wait for seconds, not minutes, and print nothing, where the environment says nothing else."""
+    for variable, value in _MLFLOW.items():
+        os.environ.setdefault(variable, value)
+
+
 def follow_uri(uri: str) -> None:
     """Track here from now on, and quietly.
 
     MLflow's side effect is taken back: it exports the URI, and the next pipeline would take it.
     """
-    for variable, value in _MLFLOW.items():
-        os.environ.setdefault(variable, value)
+    be_quick()
     inherited = os.environ.get(_URI_VARIABLE)
     mlflow.set_tracking_uri(uri)
     os.environ.pop(_URI_VARIABLE, None)

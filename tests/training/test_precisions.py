@@ -61,6 +61,12 @@ def test_a_file_that_its_gate_refuses_is_not_written(run, tmp_path, monkeypatch,
     assert list(tmp_path.iterdir()) == []
 
 
+def test_int8_is_refused_where_no_pixel_can_judge_it(run, tmp_path, monkeypatch):
+    monkeypatch.setattr(precisions, "_compare", lambda *_: (1.0, float("nan")))
+    with pytest.raises(InputError, match="int8 loses nan%"):
+        run.export(tmp_path / "int8.onnx", precision="int8")
+
+
 def test_int8_takes_its_ranges_from_other_frames_than_those_that_judge_it(run, tmp_path, monkeypatch):
     judged = []
 

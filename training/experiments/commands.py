@@ -1,6 +1,7 @@
 """The commands `compare` and `reproduce`; imports nothing heavy."""
 
 import json
+import os
 from pathlib import Path
 
 import click
@@ -9,7 +10,7 @@ from serving.cli_support import json_option
 from serving.errors import InputError
 from training.cli_support import print_report, resume_option, set_option, warn
 
-uri_option = click.option("--uri", envvar="MLFLOW_TRACKING_URI", help="MLflow's URI. [default: MLFLOW_TRACKING_URI]")
+uri_option = click.option("--uri", help="MLflow's URI. [default: as the run's folder says, else MLFLOW_TRACKING_URI]")
 
 
 @click.command()
@@ -26,13 +27,10 @@ def compare(runs: tuple[str, ...], out: Path | None, uri: str | None, as_json: b
 
     RUN is a run's identifier in MLflow, or the folder of a run on this machine.
     """
-    known = [_run_id(run, uri) for run in runs]
-    places = {place for _, place in known}
-    if len(places) > 1 or None in places:
-        raise InputError(f"--uri: the runs are in {len(places)} places; say which MLflow has them all")
+    asked = [_find(run, uri) for run in runs]
     from training.experiments.compare import compare_runs
 
-    comparison = compare_runs(str(known[0][1]), [run_id for run_id, _ in known], out)
+    comparison = compare_runs(asked, out)
     print_report(comparison.as_json(), as_json, comparison.as_lines())
 
 
@@ -52,9 +50,7 @@ def reproduce(
 
     RUN is a run's identifier in MLflow, or the folder of a run on this machine.
     """
-    run_id, place = _run_id(run, uri)
-    if place is None:
-        raise InputError("--uri: say where MLflow is, here or in MLFLOW_TRACKING_URI")
+    place, run_id = _find(run, uri)
     from training.experiments.reproduce import as_lines
     from training.experiments.reproduce import reproduce as again
 
@@ -62,13 +58,18 @@ def reproduce(
     print_report(report, as_json, as_lines(report))
 
 
-def _run_id(run: str, uri: str | None) -> tuple[str, str | None]:
-    """Return a run's identifier and its MLflow; a folder knows both."""
+def _find(run: str, uri: str | None) -> tuple[str, str]:
+    """Return a run's MLflow and its identifier there; a folder knows both."""
     note = Path(run) / "mlflow.json"
-    if not note.is_file():
-        return run, uri
-    content = json.loads(note.read_text())
-    return content["run_id"], uri or content["uri"]
+    if note.is_file():
+        content = json.loads(note.read_text())
+        return uri or content["uri"], content["run_id"]
+    if Path(run).is_dir() or "/" in run:
+        raise InputError(f"RUN {run}: is no folder of a run; it has no mlflow.json")
+    place = uri or os.environ.get("MLFLOW_TRACKING_URI")
+    if not place:
+        raise InputError(f"--uri: say where MLflow knows run {run}, here or in MLFLOW_TRACKING_URI")
+    return place, run
 
 
 COMMANDS = (compare, reproduce)

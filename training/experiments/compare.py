@@ -20,6 +20,8 @@ from training.experiments.runs import KnownRun, Runs
 
 PATHS = ("tracking.", "workers", "dataset.root")
 """Settings that say where and how something ran, not what: left out of the differences."""
+DIGESTS = {"pixels": "onepixel.pixels_digest", "dataset (training frames)": "onepixel.dataset_digest"}
+"""What is compared by its sha256, not by its name, and the tags that hold them."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +38,7 @@ class Comparison:
 
     def differences(self) -> dict[str, list[Any]]:
         """Return the settings in which the runs differ, by name with dots."""
-        flat = [dict(_flatten(run.settings)) for run in self.runs]
+        flat = [dict(_flatten(run.settings)) | _digests(run) for run in self.runs]
         keys = list(dict.fromkeys(key for one in flat for key in one))
         values = {key: [one.get(key) for one in flat] for key in keys if not key.startswith(PATHS)}
         return {key: each for key, each in values.items() if any(value != each[0] for value in each)}
@@ -63,15 +65,13 @@ class Comparison:
         return lines
 
 
-def compare_runs(uri: str, run_ids: Sequence[str], out: Path | None) -> Comparison:
+def compare_runs(asked: Sequence[tuple[str, str]], out: Path | None) -> Comparison:
     """Read runs, and draw them where a folder is given.
 
     Parameters
     ----------
-    uri
-        Of MLflow.
-    run_ids
-        Two or more.
+    asked
+        Two or more runs, each by MLflow's URI and the run's identifier there.
     out
         Takes `comparison.png` (class IoUs), `comparison.json` and `frames/`, each frame as every run saw it; None draws
         nothing.
@@ -81,15 +81,19 @@ def compare_runs(uri: str, run_ids: Sequence[str], out: Path | None) -> Comparis
     InputError
         If there are fewer than two, or one is no pipeline's.
     """
-    if len(set(run_ids)) < 2:
-        raise InputError(f"RUN: two or more different runs are compared, got {', '.join(run_ids) or 'none'}")
+    if len(set(asked)) < 2:
+        names = ", ".join(run_id for _, run_id in asked)
+        raise InputError(f"RUN: two or more different runs are compared, got {names or 'none'}")
 
     with tempfile.TemporaryDirectory() as temporary:
-        runs = Runs(uri)
-        known = tuple(runs.read(run_id, Path(temporary) / run_id) for run_id in run_ids)
+        places = {uri: Runs(uri) for uri in dict.fromkeys(uri for uri, _ in asked)}
+        known = tuple(places[uri].read(run_id, Path(temporary) / run_id) for uri, run_id in asked)
         comparison = Comparison(known)
         if out is not None:
-            figures = [runs.figures(run, Path(temporary) / run.run_id) for run in known]
+            figures = [
+                places[uri].figures(run, Path(temporary) / run.run_id)
+                for (uri, _), run in zip(asked, known, strict=True)
+            ]
             _draw(comparison, figures, out)
     return comparison
 
@@ -128,6 +132,10 @@ def _draw(comparison: Comparison, figures: Sequence[dict[str, Path]], out: Path)
     shared = set(figures[0]).intersection(*figures[1:]) - {"confusion"}
     for name in sorted(shared):
         save_png(stacked([each[name] for each in figures]), out / "frames" / f"{name}.png")
+
+
+def _digests(run: KnownRun) -> dict[str, str | None]:
+    return {key: run.run.data.tags.get(tag) for key, tag in DIGESTS.items()}
 
 
 def _last(history: dict[int, float] | None) -> float | None:

@@ -6,6 +6,8 @@ from typing import Any
 
 from serving.configuration import apply_override, validate
 from serving.errors import InputError
+from training.annotations.pixels import load_pixels
+from training.datasets import open_dataset
 from training.experiments.provenance import installed_versions, run_tags
 from training.experiments.runs import KnownRun, Runs
 from training.pipeline import Pipeline
@@ -35,7 +37,7 @@ def reproduce(
     Returns
     -------
     The report: `run_id`, `again` (the new run), `same` (whether every figure is equal), `largest_difference` (of any
-    figure), `differences` (figure to the two values), `out`.
+    figure that both have), `differences` (figure to the two values, None where the new run has none), `out`.
 
     Raises
     ------
@@ -47,13 +49,10 @@ def reproduce(
     known = runs.read(run_id, folder / "original")
     settings = _settings(known, folder, uri, overrides)
     _warn_of_differences(runs, known, folder, warn)
+    _check_data(known, settings)
     pipeline = Pipeline(
         settings, folder / "run", resume=resume, warn=warn, twin=any(key.startswith("twin/") for key in known.metrics)
     )
-    for tag, digest in (("dataset", pipeline.folder.state.dataset_digest), ("pixels", pipeline.pixels.digest())):
-        then = known.run.data.tags.get(f"onepixel.{tag}_digest")
-        if then != digest:
-            raise InputError(f"RUN {run_id}: its {tag} had sha256 {then}, here it is {digest}; --set dataset.root=DIR")
     report = pipeline.run()
     again = runs.read(report["mlflow_run_id"], folder / "again")
     differences: dict[str, tuple[float, float | None]] = {
@@ -62,7 +61,7 @@ def reproduce(
         for step, value in history.items()
         if again.metrics.get(key, {}).get(step) != value
     }
-    sizes = [float("inf") if now is None else abs(then - now) for then, now in differences.values()]
+    sizes = [abs(then - now) for then, now in differences.values() if now is not None]
     return {
         "run_id": known.run_id,
         "again": again.run_id,
@@ -75,7 +74,10 @@ def reproduce(
 
 def as_lines(report: dict[str, Any]) -> list[str]:
     """Lay a report out for a person."""
-    lines = [f"{key}: {then} then, {now} now" for key, (then, now) in report["differences"].items()]
+    lines = [
+        f"{key}: {then} then, {'none' if now is None else now} now"
+        for key, (then, now) in report["differences"].items()
+    ]
     verdict = (
         "every figure is the same"
         if report["same"]
@@ -89,6 +91,21 @@ def _settings(known: KnownRun, folder: Path, uri: str, overrides: Sequence[str])
     for override in (f"pixels={folder / 'original' / 'pixels.yaml'}", f"tracking.uri={uri}", *overrides):
         apply_override(tree, override, "dataset.root=DIR")
     return validate(Settings, tree, f"settings of run {known.run_id}")
+
+
+def _check_data(known: KnownRun, settings: Settings) -> None:
+    """Refuse other data before the folder is claimed, so that the command can be given again with the right ones."""
+    split = open_dataset(settings.dataset, settings.dataset.train)
+    pixels = load_pixels(settings.pixels, split.taxonomy, settings.dataset.name)
+    for what, digest, setting in (
+        ("dataset", split.digest(), "dataset.root=DIR"),
+        ("pixels", pixels.digest(), "pixels"),
+    ):
+        then = known.run.data.tags.get(f"onepixel.{what}_digest")
+        if then != digest:
+            raise InputError(
+                f"--set {setting}: the {what} of run {known.run_id} had sha256 {then}, here it is {digest}"
+            )
 
 
 def _warn_of_differences(runs: Runs, known: KnownRun, folder: Path, warn: Callable[[str], None]) -> None:

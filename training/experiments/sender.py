@@ -7,7 +7,6 @@ replace files. So a process that was killed between saying and noting it leaves 
 import logging
 import threading
 import time
-from pathlib import Path
 
 import mlflow
 import requests
@@ -21,6 +20,8 @@ logger = logging.getLogger(__name__)
 PIPELINE_TAG, STAGE_TAG = "onepixel.pipeline", "onepixel.stage"
 PAUSES = (0.5, 1, 2, 5, 10)
 """Seconds before the server is asked again, each time it did not answer; the last one from then on."""
+NOT_NOW = (401, 403, 408, 429, 503)
+"""HTTP's status codes that another time may be other: a login that ended, too many requests, a database away."""
 ATTEMPTS = 3
 """How often a record is tried that the server answers, but does not take; then it is left out, with a warning."""
 
@@ -77,9 +78,10 @@ class Sender:
             try:
                 self._say(record)
             except Exception as error:
-                if is_away(error):
+                if is_away(error) or self.run_id is None:  # without the run nothing can be said, so nothing is left out
                     if failures == 0:
-                        logger.warning("MLflow at %s does not answer; what is to be said is kept: %s", self._uri, error)
+                        does = "does not answer" if is_away(error) else "makes no run"
+                        logger.warning("MLflow at %s %s; what is to be said is kept: %s", self._uri, does, error)
                     with self._changed:
                         self._changed.wait_for(lambda: self._ended, PAUSES[min(failures, len(PAUSES) - 1)])
                     failures += 1
@@ -150,8 +152,9 @@ class Sender:
             self._client.log_batch(run_id, metrics=new)
 
     def _say_file(self, record: Record) -> None:
-        if Path(record["path"]).exists():  # else it was said, and its note was lost with the process
-            self._client.log_artifact(self._open(record), record["path"], record["folder"] or None)
+        path = self._spool.file(record["path"])
+        if path.exists():  # else it was said, and its note was lost with the process
+            self._client.log_artifact(self._open(record), str(path), record["folder"] or None)
 
     def _say_dataset(self, record: Record) -> None:
         given = Dataset(
@@ -168,9 +171,8 @@ class Sender:
         from training.experiments.model_folder import log_model
 
         run_id = self._open(record)
-        model_id = log_model(
-            self._client, self._experiment_id, run_id, Path(record["model"]), Path(record["path"]), "model"
-        )
+        model, example = self._spool.file(record["model"]), self._spool.file(record["path"])
+        model_id = log_model(self._client, self._experiment_id, run_id, model, example, "model")
         self._client.log_outputs(run_id, [LoggedModelOutput(model_id, step=0)])
 
     def _open(self, record: Record) -> str:
@@ -222,10 +224,12 @@ def ensure_experiment(client: mlflow.MlflowClient, name: str, artifacts: str | N
 
 def is_away(error: Exception) -> bool:
     """Tell whether an error means that the server does not answer, or not now, rather than that it refuses."""
+    if isinstance(error, requests.HTTPError) and error.response is not None:  # of a file, through the server
+        return error.response.status_code in NOT_NOW or error.response.status_code >= 500
     if isinstance(error, requests.RequestException | ConnectionError | TimeoutError):
         return True
     if not isinstance(error, MlflowException):
         return False
     status = error.get_http_status_code()
     text = str(error)
-    return (status >= 500 and ("API request to" in text or "failed with" in text)) or "database is locked" in text
+    return status in NOT_NOW or (status >= 500 and ("API request to" in text or "failed with" in text))

@@ -6,6 +6,7 @@ cut off when the spool is opened again.
 """
 
 import json
+import os
 import threading
 from pathlib import Path
 from typing import Any
@@ -25,17 +26,17 @@ class Spool:
     """
 
     def __init__(self, folder: Path) -> None:
-        self._folder, self._records = folder, folder / "records.jsonl"
+        self._folder, self._records = folder.resolve(), folder.resolve() / "records.jsonl"
         self._lock = threading.Lock()
         self._all: list[Record] = []
         if self._records.exists():
             content = self._records.read_bytes()
             whole = content[: content.rfind(b"\n") + 1]
             if whole != content:
-                self._records.write_bytes(whole)
+                os.truncate(self._records, len(whole))
             self._all = [json.loads(line) for line in whole.splitlines()]
         sent = folder / "sent"
-        self._sent = int(sent.read_text()) if sent.exists() else 0
+        self._sent = min(int(sent.read_text()), len(self._all)) if sent.exists() else 0
 
     @property
     def records(self) -> list[Record]:
@@ -59,12 +60,20 @@ class Spool:
             self._all.append(record)
 
     def keep(self, content: bytes, name: str) -> str:
-        """Keep a file for a later record; return where it is."""
+        """Keep a file for a later record; return what the record calls it, see `file`."""
         with self._lock:
             path = self._folder / "files" / str(len(self._all)) / name
         with whole_file(path) as temporary:
             temporary.write_bytes(content)
-        return str(path)
+        return self.name(path)
+
+    def name(self, path: Path) -> str:
+        """Return what a record calls a file: its way from the spool, so that both may be moved together."""
+        return os.path.relpath(path.resolve(), self._folder)
+
+    def file(self, name: str) -> Path:
+        """Return where the file lies that a record calls so."""
+        return self._folder / name
 
     def next(self) -> Record | None:
         """Return the first record that has not been said; None where all have."""
@@ -77,6 +86,6 @@ class Spool:
             self._sent += 1
             with whole_file(self._folder / "sent") as temporary:
                 temporary.write_text(str(self._sent))
-        path = Path(record.get("path", ""))
+        path = self.file(record.get("path", ""))
         if (self._folder / "files") in path.parents:
             path.unlink(missing_ok=True)

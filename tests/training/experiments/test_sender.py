@@ -6,8 +6,12 @@ import time
 import mlflow
 import numpy as np
 import pytest
+import requests
+from mlflow.exceptions import MlflowException
+from mlflow.protos.databricks_pb2 import INVALID_PARAMETER_VALUE, TEMPORARILY_UNAVAILABLE
 
 from training import tracking
+from training.experiments.sender import is_away
 from training.tracking import Tracker
 
 
@@ -98,3 +102,41 @@ def test_a_run_that_starts_while_the_server_does_not_answer_has_its_key_for_a_na
     with Tracker(mlflow_server.uri, "away", tmp_path / "frozen").pipeline("run", "frozen"):
         pass
     check(mlflow_server.uri, "frozen")
+
+
+def test_a_deleted_experiment_loses_nothing(database, tmp_path, impatient, monkeypatch, caplog):
+    client = mlflow.MlflowClient(database)
+    experiment = client.create_experiment("deleted")
+    client.delete_experiment(experiment)
+    tracker = Tracker(database, "deleted", tmp_path)
+    with tracker.pipeline("run", "a key"):
+        tracker.describe({"rounds": 1}, {}, [])
+    assert "makes no run; what is to be said is kept" in caplog.text
+    client.restore_experiment(experiment)
+    monkeypatch.setattr(tracking, "END_SECONDS", 60)
+    with Tracker(database, "deleted", tmp_path).pipeline("run", "a key"):
+        pass
+    (run,) = client.search_runs([experiment])
+    assert run.data.params == {"rounds": "1"}
+
+
+def http_error(status):
+    response = requests.Response()
+    response.status_code = status
+    return requests.HTTPError("of a file", response=response)
+
+
+@pytest.mark.parametrize(
+    ("error", "away"),
+    [
+        (requests.ConnectionError("nobody there"), True),
+        (http_error(502), True),
+        (http_error(401), True),
+        (http_error(413), False),  # a file that is too large for a proxy must not hold up all that follows
+        (MlflowException("OperationalError: no connection", TEMPORARILY_UNAVAILABLE), True),
+        (MlflowException("too long", INVALID_PARAMETER_VALUE), False),
+        (FileNotFoundError("model.onnx"), False),
+    ],
+)
+def test_what_is_away_and_what_refuses_are_told_apart(error, away):
+    assert is_away(error) is away

@@ -28,7 +28,7 @@ def test_what_was_not_said_is_there_for_the_next_process(tmp_path):
     again = Spool(tmp_path)
     (record,) = [again.next()]
     assert again.waiting == 1 and record["kind"] == "file"
-    assert Path(record["path"]).read_bytes() == b"picture"
+    assert again.file(record["path"]).read_bytes() == b"picture"
     again.said(record)
     assert not any(path.is_file() for path in (tmp_path / "files").rglob("*"))
 
@@ -41,3 +41,29 @@ def test_a_torn_line_is_cut_off(tmp_path, torn):
     spool = Spool(tmp_path)
     spool.add("number", value=1)
     assert [record["value"] for record in Spool(tmp_path).records] == [0, 1]
+
+
+def test_files_are_found_when_the_folder_was_moved_or_is_called_otherwise(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("run").mkdir()
+    spool = Spool(Path("run/tracking"))
+    Path("run/model.onnx").write_bytes(b"model")
+    spool.add("model", model=spool.name(Path("run/model.onnx")), path=spool.keep(b"picture", "a.png"))
+    Path("run").rename("moved")
+    monkeypatch.chdir("moved")
+    again = Spool(Path("tracking"))
+    record = again.next()
+    assert record is not None
+    assert (again.file(record["model"]).read_bytes(), again.file(record["path"]).read_bytes()) == (b"model", b"picture")
+    again.said(record)
+    assert not any(path.is_file() for path in Path("tracking/files").rglob("*"))
+
+
+def test_what_a_power_cut_took_is_not_waited_for(tmp_path):
+    spool = Spool(tmp_path)
+    spool.add("number", value=0)
+    (tmp_path / "sent").write_text("2")
+    again = Spool(tmp_path)
+    again.add("number", value=1)
+    record = again.next()
+    assert record is not None and record["value"] == 1
