@@ -82,7 +82,9 @@ def golden(candidate: Downloaded, model: Model) -> Gate:
 
 def provenance(model: Model, has_run: bool) -> Gate:
     """Ask whether the file says where it comes from, and MLflow knows that run."""
-    missing = [] if has_run else [f"MLflow here knows no run '{model.metadata.mlflow_run_id}': train with the same MLFLOW_TRACKING_URI"]
+    missing = []
+    if not has_run:
+        missing.append(f"MLflow here knows no run '{model.metadata.mlflow_run_id}': train with the same tracking URI")
     if "val/miou_class" not in model.metadata.metrics:
         missing.append("no val/miou_class among its metrics")
     message = "; ".join(missing) or f"run {model.metadata.mlflow_run_id}, data set and pixels by digest"
