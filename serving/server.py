@@ -185,7 +185,7 @@ class Server:
         ended = self._queue.close(max(LAST_SECONDS, deadline - time.monotonic()))
         self._threads.shutdown(wait=False)
         for observer in self._answerer.observers:
-            observer.close()
+            observer.close(max(LAST_SECONDS, deadline - time.monotonic()))
         if self._operations is not None:
             self._operations.stop()
         if self._tracer is not None:
