@@ -1,7 +1,8 @@
 import dataclasses
 import io
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import grpc
@@ -107,3 +108,10 @@ def bad_images(jpeg: bytes, huge_png: bytes) -> dict[str, tuple[bytes, str]]:
         "a text file": (b"hello, camera\n", "text, beginning 'hello, camera"),
         "a GIF": (b"GIF89a" + bytes(20), "a GIF file; send a JPEG"),
     }
+
+
+def until(condition: Callable[[], object], patience: float = 30.0) -> None:
+    limit = time.monotonic() + patience
+    while not condition():
+        assert time.monotonic() < limit
+        time.sleep(0.01)

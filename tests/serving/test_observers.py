@@ -4,7 +4,7 @@ import threading
 
 from serving.errors import InputError
 from serving.observers import Observer
-from tests.serving.view.conftest import until
+from tests.serving.conftest import until
 
 
 class Failing(Observer):

@@ -10,7 +10,7 @@ from serving.assembly import open_server
 from serving.benchmarks.tiny_model import tiny_model
 from serving.client import Client
 from serving.settings import load_server_settings
-from tests.serving.view.conftest import until
+from tests.serving.conftest import until
 from tests.training.mlflow_server import MlflowServer
 from training.promotion.registry import Registry
 

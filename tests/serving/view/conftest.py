@@ -1,11 +1,14 @@
-import time
-from collections.abc import Callable
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from serving.frames import encode_png
+from serving.server import Server
+from serving.view.feed import Feed
+from serving.view.sources import Images
+from serving.view.web import ViewServer
 
 COLOURS = {"blue": (0, 0, 255), "green": (0, 255, 0), "red": (255, 0, 0)}
 CLASS_IDS = {"blue.png": 2, "green.png": 1, "red.png": 0}
@@ -21,8 +24,12 @@ def folder(tmp_path: Path) -> Path:
     return folder
 
 
-def until(condition: Callable[[], object], patience: float = 30.0) -> None:
-    limit = time.monotonic() + patience
-    while not condition():
-        assert time.monotonic() < limit
-        time.sleep(0.01)
+@pytest.fixture
+def view(server: Server, folder: Path) -> Iterator[ViewServer]:
+    feed = Feed(Images(folder), server.address, rate=20)
+    view = ViewServer(feed)
+    feed.start()
+    view.start()
+    yield view
+    view.stop()
+    feed.stop()

@@ -16,7 +16,8 @@ from serving.server import EMBEDDED, Server
 from serving.view import feed as feeds
 from serving.view.feed import Feed
 from serving.view.sources import Captured, Images, Source
-from tests.serving.view.conftest import CLASS_IDS, until
+from tests.serving.conftest import until
+from tests.serving.view.conftest import CLASS_IDS
 
 
 @contextmanager

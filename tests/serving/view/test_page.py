@@ -1,11 +1,9 @@
 """The page in headless Chromium: what is drawn is what the server answered, and each mask lies beside its own frame."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from serving.server import Server
 from serving.view.feed import Feed
 from serving.view.sources import Images
 from serving.view.web import ViewServer
@@ -22,17 +20,6 @@ PICTURES = """["frame", "mask"].map((id) => {
   return [...canvas.getContext("2d").getImageData(canvas.width / 2, canvas.height / 2, 1, 1).data].slice(0, 3);
 }).concat([document.getElementById("frame-name").textContent])"""
 KIND = "document.querySelector('#status').dataset.kind"
-
-
-@pytest.fixture
-def view(server: Server, folder: Path) -> Iterator[ViewServer]:
-    feed = Feed(Images(folder), server.address, rate=20)
-    view = ViewServer(feed)
-    feed.start()
-    view.start()
-    yield view
-    view.stop()
-    feed.stop()
 
 
 def test_a_person_looks_at_the_page(view: ViewServer, tmp_path: Path) -> None:

@@ -1,6 +1,5 @@
 import http.client
 import json
-from collections.abc import Iterator
 from email.message import Message
 from email.parser import BytesParser
 from pathlib import Path
@@ -11,22 +10,10 @@ import pytest
 
 from serving.errors import InputError
 from serving.frames import decode_image
-from serving.server import Server
 from serving.view.feed import Feed
 from serving.view.sources import Images
 from serving.view.web import ASSETS, HEADERS, ViewServer
 from tests.serving.view.conftest import CLASS_IDS
-
-
-@pytest.fixture
-def view(server: Server, folder: Path) -> Iterator[ViewServer]:
-    feed = Feed(Images(folder), server.address, rate=50)
-    view = ViewServer(feed)
-    feed.start()
-    view.start()
-    yield view
-    view.stop()
-    feed.stop()
 
 
 def ask(view: ViewServer, path: str, method: str = "GET", **headers: str) -> tuple[http.client.HTTPResponse, bytes]:
