@@ -19,6 +19,8 @@ from serving.model import Model, name_and_version
 
 logger = logging.getLogger(__name__)
 
+RETRY_SECONDS = 10.0
+"""After which a look that failed is made again at the latest: a hint that came meanwhile comes only once."""
 Key = tuple[str, str]
 """Name and version."""
 Signature = Hashable
@@ -164,7 +166,7 @@ class WatchedRepository(Repository):
 
         def look() -> None:
             failure, changed = "", False
-            while not self._pause(seconds):
+            while not self._pause(min(seconds, RETRY_SECONDS) if failure else seconds):
                 if changed:
                     give_memory_back()  # what was let go has answered its frames by now
                 try:

@@ -11,6 +11,7 @@ import onnx
 import pytest
 from prometheus_client import CollectorRegistry
 
+from serving.assembly import open_server
 from serving.batching import Inference
 from serving.benchmarks.tiny_model import tiny_model
 from serving.client import Client
@@ -23,6 +24,7 @@ from serving.registry import RegistryClient, RegistryUri
 from serving.server import Server
 from serving.settings import EngineSettings, ServerSettings, ShadowSettings, load_server_settings
 from serving.shadow import Shadow
+from tests.serving.conftest import until
 from training.promotion.registry import Registry
 
 SIZE = (24, 32)
@@ -145,9 +147,9 @@ def test_a_server_that_starts_while_the_champion_is_broken_serves_what_it_served
         assert served(again) == [(registry.name, "1")]
         move(registry, "3")
         assert again.refresh() and served(again) == [(registry.name, "3")]
-    move(registry, "2")
-    with pytest.raises(InputError):
-        FollowedRepository(repository._uri, reader, tmp_path / "empty", load)
+        move(registry, "2")
+        with pytest.raises(InputError, match=r"version 2: model\.onnx has 4 bytes"):
+            FollowedRepository(repository._uri, reader, tmp_path / "empty", load)
 
 
 def test_a_server_can_start_with_what_it_served_last_while_the_registry_is_away(registry, tmp_path, caplog):
@@ -184,6 +186,44 @@ def test_a_hint_has_it_look_at_once(registry, tmp_path):
     assert versions[0] == "1" and versions[-1] == "2" and set(versions) == {"1", "2"}
     repository.close()
     server.stop(grace=1)
+
+
+def test_a_hint_outlasts_a_look_that_fails(registry, tmp_path, monkeypatch, caplog):
+    monkeypatch.setattr("serving.repository.RETRY_SECONDS", 0.05)
+    repository = follow(registry, tmp_path / "cache")
+    repository.watch(seconds=3600)
+    folder = stored(registry, "2")
+    folder.rename(folder.with_name("away"))
+    move(registry, "2")
+    repository.hint()
+    until(lambda: "what was served stays" in caplog.text)
+    folder.with_name("away").rename(folder)
+    until(lambda: served(repository) == [(registry.name, "2")])
+    repository.close()
+
+
+def test_files_that_were_fetched_go_with_the_server(registry, model_path, tmp_path, monkeypatch):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "temporary"))
+    (tmp_path / "temporary").mkdir()
+
+    def folders(model):
+        given = [
+            "metrics_address=''",
+            f"model={model}",
+            f"repository.registry_uri={registry.uri}",
+            "address=127.0.0.1:0",
+        ]
+        settings = load_server_settings(overrides=given)
+        with open_server(settings, settings.model) as (repository, server):
+            server.start()
+            found = [path.name for path in (tmp_path / "temporary").glob("onepixel-*/*/*")]
+            server.stop(0)
+            repository.close()
+        return found, list((tmp_path / "temporary").glob("onepixel-*"))
+
+    assert folders(model_path) == ([], [])
+    found, left = folders(f"models:/{registry.name}@champion")
+    assert "1" in found and not left
 
 
 def test_a_shadow_sees_frames_and_says_where_it_disagrees(registry, model, tmp_path):

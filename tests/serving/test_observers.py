@@ -4,6 +4,7 @@ import threading
 
 from serving.errors import InputError
 from serving.observers import Observer
+from serving.server import LAST_SECONDS, Server
 from tests.serving.conftest import until
 
 
@@ -19,6 +20,10 @@ class Failing(Observer):
 
     def missed(self):
         pass
+
+    def close(self, patience):
+        self.patience = patience
+        super().close(patience)
 
     def look(self, seen):
         self.held.wait(20)
@@ -38,6 +43,17 @@ def test_a_failure_that_goes_on_is_told_once(caplog):
     until(lambda: observer.turns >= 4)
     observer.close(5)
     assert [record.getMessage() for record in caplog.records] == ["failing: the registry is away"]
+
+
+def test_the_end_of_the_server_is_not_held_up(model):
+    observer = Failing()
+    server = Server(model)
+    server.observe(observer)
+    server.start()
+    observer.show(object())
+    server.stop(0)
+    assert observer.patience == LAST_SECONDS and observer._thread.is_alive()
+    observer.held.set()
 
 
 def test_what_is_being_looked_at_is_not_waited_for_longer_than_is_said():
