@@ -182,12 +182,9 @@ class TorchServe:
         while time.monotonic() < deadline:
             if not self.is_running():
                 raise InputError(f"TorchServe ended before it was ready:\n{self.log_tail()}")
-            if (self.folder / "key_file.json").exists():
+            with suppress(OSError, ValueError, ServerError, grpc.RpcError):  # the key's file may not be whole yet
                 credentials = Credentials(token=self.token)
-                with (
-                    suppress(ServerError, grpc.RpcError),
-                    Client(self.grpc_address, model_name=self.name, credentials=credentials, timeout=10) as client,
-                ):
+                with Client(self.grpc_address, model_name=self.name, credentials=credentials, timeout=10) as client:
                     client.model_info()
                     return
             time.sleep(0.3)
