@@ -129,7 +129,12 @@ class TorchServe:
         ]
         command += ["--ts-config", str(self.folder / "config.properties")]
         self._process = subprocess.Popen(
-            command, cwd=self.folder, stdout=self._log, stderr=self._log, env=_environment(), start_new_session=True
+            command,
+            cwd=self.folder,
+            stdout=self._log,
+            stderr=self._log,
+            env=_environment(self.folder),
+            start_new_session=True,
         )
         try:
             self._wait_ready()
@@ -213,12 +218,14 @@ def _model(archive: str, workers: int, batch: int, batch_delay_ms: int) -> dict[
     }
 
 
-def _environment() -> dict[str, str]:
+def _environment(folder: Path) -> dict[str, str]:
     binaries = str(Path(sys.executable).parent)
     places = [place for place in (os.environ.get("PYTHONPATH"),) if place]
     return os.environ | {
         "PATH": f"{binaries}:{os.environ.get('PATH', '')}",
         "PYTHONPATH": ":".join(places),
+        "TMPDIR": str(folder),  # Python's and Java's: sockets and process number would be another TorchServe's
+        "TEMP": str(folder),
         "TS_DISABLE_TOKEN_AUTHORIZATION": "false",
     }
 
