@@ -1,6 +1,8 @@
 """From settings to a server: where its models come from, and who observes what it answers."""
 
 import tempfile
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from serving.collect import Collector
@@ -15,8 +17,9 @@ from serving.settings import ServerSettings
 from serving.shadow import Shadow
 
 
-def open_server(settings: ServerSettings, source: Path) -> tuple[WatchedRepository, Server]:
-    """Load the models and make the server, which is not started.
+@contextmanager
+def open_server(settings: ServerSettings, source: Path) -> Iterator[tuple[WatchedRepository, Server]]:
+    """Load the models and make the server, which is not started; files that were fetched for it go afterwards.
 
     Parameters
     ----------
@@ -25,20 +28,34 @@ def open_server(settings: ServerSettings, source: Path) -> tuple[WatchedReposito
     source
         What `settings.model` says, or takes the place of where it says nothing.
 
+    Yields
+    ------
+    The models, which are not watched yet, and the server.
+
     Raises
     ------
     InputError
         If a model cannot be served, the registry does not answer, an address cannot be bound, or a folder cannot be
         written to.
     """
+    registered = settings.registered or settings.shadow.model is not None
+    with ExitStack() as stack:
+        cache = settings.repository.cache
+        if registered and cache is None:
+            temporary = tempfile.TemporaryDirectory(prefix="onepixel-", ignore_cleanup_errors=True)
+            cache = Path(stack.enter_context(temporary))
+        yield _assemble(settings, source, cache)
+
+
+def _assemble(settings: ServerSettings, source: Path, cache: Path | None) -> tuple[WatchedRepository, Server]:
+    """Do what `open_server` says; `cache` is there where models are registered."""
 
     def load(path: Path, name: str, version: str) -> Model:
         return Model.load(path, name=name, version=version, settings=settings.engine)
 
-    cache = settings.repository.cache or Path(tempfile.mkdtemp(prefix="onepixel-"))
     repository: WatchedRepository
     hook = None
-    if settings.registered:
+    if settings.registered and cache is not None:
         uri = RegistryUri.parse(str(source))
         followed = FollowedRepository(uri, RegistryClient(settings.repository.registry_uri), cache, load)
         if settings.repository.hint_secret is not None:
@@ -48,7 +65,7 @@ def open_server(settings: ServerSettings, source: Path) -> tuple[WatchedReposito
         repository = WatchedRepository(source, load, name=settings.name, default_model=settings.default_model)
     server = Server(repository, settings, hook=hook)
     observers: list[Observer] = []
-    if settings.shadow.model is not None:
+    if settings.shadow.model is not None and cache is not None:
         client = RegistryClient(settings.repository.registry_uri)
         poll_seconds = settings.repository.poll_seconds
         observers.append(Shadow(settings.shadow, client, cache, server.metrics.registry, poll_seconds))

@@ -4,7 +4,7 @@ import os
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 LOWEST = 19
@@ -33,7 +33,8 @@ def yielding(*, alone: bool) -> Iterator[None]:
     finally:
         if not alone:
             for thread in {*_threads() - before, threading.get_native_id()}:
-                os.setpriority(os.PRIO_PROCESS, thread, 0)
+                with suppress(ProcessLookupError):  # it has ended meanwhile
+                    os.setpriority(os.PRIO_PROCESS, thread, 0)
 
 
 def _threads() -> set[int]:

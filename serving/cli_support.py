@@ -65,5 +65,5 @@ def credentials(
     """Return what the options of `credential_options` say."""
     from serving.credentials import Credentials, read_file
 
-    token = "" if token_file is None else read_file(token_file).decode("utf-8", "replace").strip()
+    token = "" if token_file is None else read_file(token_file, secret=True).decode("utf-8", "replace").strip()
     return Credentials(authorities, certificate, private_key, token)

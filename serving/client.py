@@ -101,6 +101,8 @@ class _Connection:
 
     def _named(self, request_id: str) -> tuple[tuple[str, str], ...]:
         """Return a call's metadata."""
+        if not (request_id.isascii() and request_id.isprintable()):
+            raise InputError(f"request_id: {request_id!r}; should be printable ASCII")
         return (*self._metadata, *((("x-request-id", request_id),) if request_id else ()))
 
     def _connect(self, address: str, credentials: Credentials) -> tuple[Any, Any]:

@@ -21,6 +21,7 @@ from serving.view.commands import view
 if TYPE_CHECKING:
     from serving.client import Client
     from serving.segment_files import Result
+    from serving.server import Server
 
 SHIPPED_MODEL = Path("model_store", "camvid", "1", "model.onnx")
 """In the repository, which is where this package lies unless it was installed from a wheel."""
@@ -73,26 +74,32 @@ def serve(
     logger = logging.getLogger(__name__)
     logger.info("settings: %s", settings.model_dump_json(exclude_defaults=True))
     stop = stop_signal()
-    repository, server = open_server(settings, settings.model or _shipped_model())
-    server.start()
-    alone = settings.engine.threads == 1 and settings.engine.backend == "onnxruntime"
-    repository.watch(settings.repository.poll_seconds, alone=alone)
-    models = [{"name": model.name, "version": model.version, "digest": model.digest} for model in repository.models()]
+    with open_server(settings, settings.model or _shipped_model()) as (repository, server):
+        server.start()
+        alone = settings.engine.threads == 1 and settings.engine.backend == "onnxruntime"
+        repository.watch(settings.repository.poll_seconds, alone=alone)
+        _say_ready(server, as_json)
+        stop.wait()
+        logger.info("draining, %g s at most", settings.grace)
+        ended = server.stop(settings.grace)
+        repository.close()
+    if not ended:
+        logger.error("the engine hangs: frames are left without an answer")
+    logging.shutdown()
+    os._exit(0 if ended else 1)  # else the interpreter would wait for threads, as of a registry that has frozen
+
+
+def _say_ready(server: "Server", as_json: bool) -> None:
+    models = [
+        {"name": model.name, "version": model.version, "digest": model.digest} for model in server.repository.models()
+    ]
     if as_json:
         click.echo(json.dumps({"address": server.address, "metrics_address": server.metrics_address, "models": models}))
-    else:
-        for model in models:
-            click.echo(
-                f"serving {model['name']} version {model['version']} at {server.address} (sha256 {model['digest']})"
-            )
-        if server.metrics_address:
-            click.echo(f"metrics at http://{server.metrics_address}/metrics")
-    stop.wait()
-    logger.info("draining, %g s at most", settings.grace)
-    if not server.stop(settings.grace):
-        logger.error("the engine hangs: frames are left without an answer")
-        os._exit(1)  # else the interpreter would wait for its threads
-    repository.close()
+        return
+    for model in models:
+        click.echo(f"serving {model['name']} version {model['version']} at {server.address} (sha256 {model['digest']})")
+    if server.metrics_address:
+        click.echo(f"metrics at http://{server.metrics_address}/metrics")
 
 
 @click.command()

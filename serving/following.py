@@ -20,11 +20,13 @@ from serving.repository import Key, Load, Signature, WatchedRepository
 logger = logging.getLogger(__name__)
 
 KEPT = 2
-"""Versions in the cache: the served one and the one before."""
+"""Versions in the cache: the served one and the one that was served before."""
 
 
 class FollowedRepository(WatchedRepository):
     """The one model that an alias, or a version, of a registered model means.
+
+    At the start, where the registry is away or what it has cannot be served, what was served last is served again.
 
     Parameters
     ----------
@@ -33,22 +35,41 @@ class FollowedRepository(WatchedRepository):
     registry
         Where it is looked up.
     cache
-        The folder for the versions' files.
+        The folder for the versions' files, of this server alone.
     load
         What reads a model.
 
     Raises
     ------
     InputError
-        If the registry does not answer and the cache does not know what was served, or the model cannot be served.
+        If the registry does not answer, or the model cannot be served, and the cache holds none that was.
     """
 
     def __init__(self, uri: RegistryUri, registry: RegistryClient, cache: Path, load: Load) -> None:
         self._uri, self._registry, self._cache = uri, registry, cache / uri.name
-        self._found: dict[str, RegisteredVersion] = {}
+        try:
+            self._cache.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise InputError(f"repository.cache: {self._cache} cannot be made: {error.strerror}") from error
+        self._note = self._cache / f"{uri.alias or uri.version}.json"
+        self._served = self._read_note()
+        self._found: RegisteredVersion | None = None
+        self._instead: RegisteredVersion | None = None
         self._hinted = threading.Event()
-        super().__init__(self._cache, lambda path, name, version: self._checked(load, path, name, version))
-        self._prune()
+
+        def read(path: Path, name: str, version: str) -> Model:
+            return self._checked(load, path, name, version)
+
+        try:
+            super().__init__(self._cache, read)
+        except InputError as error:
+            if not self._served or (self._found is not None and self._served[0].version == self._found.version):
+                raise
+            self._instead = self._served[0]
+            logger.error("%s; version %s was served last, and is served again", error, self._instead.version)
+            super().__init__(self._cache, read)
+            self._instead = None
+        self._note_served()
 
     def hint(self) -> None:
         """Look soon: somebody says that the alias has moved."""
@@ -58,7 +79,7 @@ class FollowedRepository(WatchedRepository):
         """Look once, and follow what has changed; return whether anything has."""
         changed = super().refresh()
         if changed:
-            self._prune()
+            self._note_served()
         return changed
 
     def _pause(self, seconds: float) -> bool:
@@ -73,42 +94,41 @@ class FollowedRepository(WatchedRepository):
         self._hinted.set()
 
     def _checked(self, load: Load, path: Path, name: str, version: str) -> Model:
-        found = self._found[version]
-        check_digest(path.parent, found)
+        assert self._found is not None, "it was looked up"
+        check_digest(path.parent, self._found)
         model = load(path, name, version)
         check_golden(path.parent, model)
         return model
 
     def _look(self) -> dict[Key, tuple[Path, Signature]]:
-        found = self._resolve()
-        self._found[found.version] = found
-        folder = self._registry.fetch(found, self._cache / found.version)
-        path = folder / "model.onnx"
-        try:
-            stat = path.stat()
-        except OSError as error:
-            raise InputError(f"{found.name} version {found.version}: holds no model.onnx") from error
-        return {(found.name, found.version): (path, (stat.st_ino, stat.st_size, stat.st_mtime_ns))}
+        found = self._instead or self._registry.resolve(self._uri)
+        folder = self._cache / found.version
+        if self._found is None or (found.version, found.digest) != (self._found.version, self._found.digest):
+            try:
+                check_digest(folder, found)
+            except InputError:  # not fetched yet, or not as it is registered: as after a disk that failed
+                shutil.rmtree(folder, ignore_errors=True)
+                self._registry.fetch(found, folder)
+            self._found = found
+        return {(found.name, found.version): (folder / "model.onnx", found.digest)}
 
-    def _resolve(self) -> RegisteredVersion:
-        """Ask the registry; where it is away at the start, take what was served last."""
-        note = self._cache / f"{self._uri.alias or self._uri.version}.json"
-        try:
-            found = self._registry.resolve(self._uri)
-        except InputError as error:
-            if self._found or not note.is_file():
-                raise
-            logger.warning("%s; version %s was served last", error, json.loads(note.read_text())["version"])
-            return RegisteredVersion(**json.loads(note.read_text()))
-        if found.version not in self._found:
-            with whole_file(note) as temporary:
-                temporary.write_text(json.dumps(vars(found)))
-        return found
+    def _note_served(self) -> None:
+        """Write down what is served now, and take from the cache what is neither that nor was before."""
+        (model,) = self.models()
+        found = self._found
+        if found is not None and (model.version, model.digest) == (found.version, found.digest):
+            before = [one for one in self._served if one.version != found.version]
+            self._served = [found, *before][:KEPT]
+            with whole_file(self._note) as temporary:
+                temporary.write_text(json.dumps([vars(one) for one in self._served]))
+        kept = {one.version for one in self._served}
+        for folder in self._cache.iterdir():
+            if folder.name.isdecimal() and folder.name not in kept:
+                shutil.rmtree(folder, ignore_errors=True)
 
-    def _prune(self) -> None:
-        """Take from the cache what is neither served nor was before."""
-        served = {model.version for model in self.models()}
-        folders = [folder for folder in self._cache.iterdir() if folder.name.isdecimal()]
-        folders.sort(key=lambda folder: (folder.name in served, folder.stat().st_mtime), reverse=True)
-        for folder in folders[KEPT:]:
-            shutil.rmtree(folder, ignore_errors=True)
+    def _read_note(self) -> list[RegisteredVersion]:
+        """Return what was served, the last one first, by the cache."""
+        try:
+            return [RegisteredVersion(**one) for one in json.loads(self._note.read_text())]
+        except (OSError, ValueError, TypeError):
+            return []

@@ -12,12 +12,15 @@ import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from serving.credentials import read_file
 from serving.errors import InputError
 
 logger = logging.getLogger(__name__)
 
 OLDEST_SECONDS = 300
 """A delivery that was signed longer ago may have been recorded and sent again."""
+MAX_DIGITS = 12
+"""Of a time in seconds."""
 
 
 class MlflowHook:
@@ -38,9 +41,9 @@ class MlflowHook:
 
     def __init__(self, secret: Path, hint: Callable[[], None]) -> None:
         try:
-            self._secret = secret.read_bytes().strip()
-        except OSError as error:
-            raise InputError(f"repository.hint_secret: {secret} cannot be read: {error.strerror}") from error
+            self._secret = read_file(secret, secret=True).strip()
+        except InputError as error:
+            raise InputError(f"repository.hint_secret: {error}") from error
         if not self._secret:
             raise InputError(f"repository.hint_secret: {secret} is empty; it should hold the webhook's secret")
         self._hint = hint
@@ -49,7 +52,7 @@ class MlflowHook:
         """Take a delivery; return whether it is believed."""
         headers = {name.lower(): value for name, value in headers.items()}
         stamp = headers.get("x-mlflow-timestamp", "")
-        if not stamp.isdecimal() or abs(time.time() - int(stamp)) > OLDEST_SECONDS:
+        if not (stamp.isdecimal() and len(stamp) <= MAX_DIGITS) or abs(time.time() - int(stamp)) > OLDEST_SECONDS:
             return False
         signed = f"{headers.get('x-mlflow-delivery-id', '')}.{stamp}.".encode() + body
         expected = base64.b64encode(hmac.new(self._secret, signed, hashlib.sha256).digest())

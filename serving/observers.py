@@ -7,6 +7,7 @@ processor; what does not fit into the queue is not observed.
 import logging
 import queue
 import threading
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from onepixel.v1 import segmentation_pb2 as pb
 
 from serving.background import yielding
 from serving.batching import Inference
+from serving.errors import InputError
 from serving.frames import Pixels
 from serving.model import Model
 
@@ -22,6 +24,8 @@ logger = logging.getLogger(__name__)
 
 WAITING = 2
 """Frames that wait for an observer."""
+QUIET_SECONDS = 600.0
+"""How long a failure that goes on is not told again."""
 
 
 @dataclass(frozen=True)
@@ -65,11 +69,11 @@ class Observer(ABC):
         """Begin to observe."""
         self._thread.start()
 
-    def close(self) -> None:
-        """Observe no more; what is being looked at is not waited for long."""
+    def close(self, patience: float) -> None:
+        """Observe no more; what is being looked at is waited for so many seconds at most."""
         self._ended.set()
         if self._thread.is_alive():
-            self._thread.join(5)
+            self._thread.join(patience)
 
     def show(self, seen: Seen) -> None:
         """Offer a frame; returns at once, and never fails."""
@@ -95,7 +99,7 @@ class Observer(ABC):
         """Do what is due now and then, on the observer's thread."""
 
     def _run(self) -> None:
-        failure = ""
+        told: dict[str, float] = {}
         with yielding(alone=True):
             while not self._ended.is_set():
                 try:
@@ -106,7 +110,11 @@ class Observer(ABC):
                     if seen is not None:
                         self.look(seen)
                     self.idle()
-                    failure = ""
                 except Exception as error:  # as of a full disk: serving goes on
-                    if failure != (failure := str(error)):
-                        logger.warning("%s: %s", self._name, error)
+                    failure = (isinstance(error, OSError) and error.strerror) or str(error)  # without a file's name
+                    now = time.monotonic()
+                    told = {text: at for text, at in told.items() if now < at + QUIET_SECONDS}
+                    if failure not in told:
+                        told[failure] = now
+                        expected = isinstance(error, InputError | OSError)
+                        logger.warning("%s: %s", self._name, error, exc_info=not expected)

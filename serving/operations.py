@@ -5,21 +5,20 @@ MLflow's webhooks may be taken, too.
 Not alive is a server whose engine hangs: to start it anew is all that helps. Not ready is one that drains.
 """
 
-import threading
 from collections.abc import Callable, Mapping
 from http import HTTPStatus
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 
 from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import choose_encoder
 
-from serving.errors import InputError
+from serving.http_server import HttpServer
 
 HOOK_PATH = "/hooks/mlflow"
 MAX_HOOK_BYTES = 2**16
 
 
-class OperationsServer:
+class OperationsServer(HttpServer):
     """An HTTP server on a thread of its own.
 
     Parameters
@@ -48,8 +47,6 @@ class OperationsServer:
         ready: Callable[[], bool],
         hook: Callable[[Mapping[str, str], bytes], bool] | None = None,
     ) -> None:
-        host, port = split_address(address, "metrics_address")
-
         class Handler(BaseHTTPRequestHandler):
             timeout = 10  # seconds of silence after which a connection is closed
 
@@ -85,35 +82,4 @@ class OperationsServer:
                 self.end_headers()
                 self.wfile.write(body)
 
-        try:
-            self._server = ThreadingHTTPServer((host, port), Handler)
-        except OSError as error:
-            raise InputError(
-                f"metrics_address: cannot listen at '{address}': {error.strerror or error}; "
-                "another HOST:PORT, or an empty one for none"
-            ) from error
-        self._server.daemon_threads = True
-        self.address = f"{host}:{self._server.server_address[1]}"
-
-    def start(self) -> None:
-        """Begin to answer; returns at once."""
-        threading.Thread(target=self._server.serve_forever, name="operations", daemon=True).start()
-
-    def stop(self) -> None:
-        """Answer no more; only after `start`."""
-        self._server.shutdown()
-        self._server.server_close()
-
-
-def split_address(address: str, setting: str) -> tuple[str, int]:
-    """Return the host and the port of HOST:PORT.
-
-    Raises
-    ------
-    InputError
-        If it is none; the message names the setting.
-    """
-    host, _, port = address.rpartition(":")
-    if not host or not port.isdecimal() or int(port) > 65535:
-        raise InputError(f"{setting}: '{address}'; should be HOST:PORT, such as 127.0.0.1:50051")
-    return host, int(port)
+        super().__init__(address, "metrics_address", Handler)

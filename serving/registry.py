@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from serving.addresses import without_password
 from serving.errors import InputError
 from serving.frames import Pixels, decode_image
 from serving.model import Model
@@ -34,8 +35,9 @@ _MLFLOW = {
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+    "MLFLOW_DISABLE_TELEMETRY": "true",
 }
-"""Where the environment says nothing else: MLflow waits for minutes by default."""
+"""Where the environment says nothing else: MLflow waits for minutes by default, and reports its use to its makers."""
 
 
 @dataclass(frozen=True)
@@ -47,8 +49,8 @@ class RegistryUri:
     version: str | None
 
     @classmethod
-    def parse(cls, text: str) -> "RegistryUri":
-        """Read `models:/NAME@ALIAS` or `models:/NAME/VERSION`.
+    def parse(cls, text: str, setting: str = "model") -> "RegistryUri":
+        """Read `models:/NAME@ALIAS` or `models:/NAME/VERSION`, the value of a setting.
 
         Raises
         ------
@@ -57,7 +59,7 @@ class RegistryUri:
         """
         match = _URI.fullmatch(text)
         if match is None:
-            raise InputError(f"model: '{text}' should be models:/NAME@ALIAS or models:/NAME/VERSION")
+            raise InputError(f"{setting}: '{text}' should be models:/NAME@ALIAS or models:/NAME/VERSION")
         return cls(match["name"], match["alias"], match["version"])
 
 
@@ -134,7 +136,7 @@ class RegistryClient:
         Raises
         ------
         InputError
-            If the registry does not answer, or the file is not the one that was registered.
+            If the registry does not answer.
         """
         if not folder.exists():
             part = folder.with_name(f".{folder.name}.part")
@@ -175,19 +177,25 @@ def check_golden(folder: Path, model: Model) -> float:
     Raises
     ------
     InputError
-        If fewer than 99.5 % are.
+        If fewer than 99.5 % are, or it cannot be asked.
     """
     frame, mask = read_golden(folder)
     if frame is None or mask is None:
         return 1.0
-    answered, confidence = model.segment(frame)
+    told = f"{model.name} version {model.version}"
+    if mask.shape != frame.shape[:2]:
+        raise InputError(f"{told}: golden/mask.png has {mask.shape[:2]} pixels, golden/frame.png {frame.shape[:2]}")
+    try:
+        answered, confidence = model.segment(frame)
+    except Exception as error:  # the engine's own
+        raise InputError(f"{told}: fails on its golden frame: {error}") from error
     if not confidence.any():
-        raise InputError(f"{model.name} version {model.version}: answers its golden frame with no confidence at all")
+        raise InputError(f"{told}: answers its golden frame with no confidence at all")
     agreement = float((answered == mask).mean())
     if agreement < LEAST_GOLDEN_AGREEMENT:
         raise InputError(
-            f"{model.name} version {model.version}: {agreement:.1%} of its golden frame's pixels are answered as where "
-            f"it was made; {LEAST_GOLDEN_AGREEMENT:.1%} are needed"
+            f"{told}: {agreement:.2%} of its golden frame's pixels are answered as where it was made; "
+            f"{LEAST_GOLDEN_AGREEMENT:.1%} are needed"
         )
     return agreement
 
@@ -202,11 +210,11 @@ def read_golden(folder: Path) -> tuple[Pixels | None, Pixels | None]:
 
 @contextmanager
 def registry_errors(uri: str) -> Iterator[None]:
-    """Turn what MLflow and its transport raise into an InputError that names the registry."""
+    """Turn what MLflow and its transport raise into an InputError that names the registry, without its password."""
     try:
         yield
     except InputError:
         raise
     except Exception as error:  # MLflow's own, and those of requests and of SQLAlchemy
-        first = str(error).strip().split("\n")[0][:300]
-        raise InputError(f"registry {uri}: {first}") from error
+        first = (str(error).strip() or type(error).__name__).split("\n")[0][:300]
+        raise InputError(f"registry {without_password(uri)}: {first}") from error

@@ -8,7 +8,7 @@ and what was served before stays.
 
 import logging
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from pathlib import Path
 from types import MappingProxyType
 
@@ -21,8 +21,8 @@ logger = logging.getLogger(__name__)
 
 Key = tuple[str, str]
 """Name and version."""
-Signature = tuple[int, int, int]
-"""Of a file: its inode, its size, and when it was changed."""
+Signature = Hashable
+"""What changes with a file: its inode, its size and when it was changed, or its digest."""
 Load = Callable[[Path, str, str], Model]
 """Reads, verifies and warms up the model of a path, a name and a version."""
 

@@ -9,6 +9,7 @@ import hmac
 import logging
 import time
 from collections.abc import Callable, Sequence
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,8 @@ LOOK_SECONDS = 1.0
 """How often the file of tokens is looked at."""
 SHORTEST_TOKEN = 16
 """Characters."""
+_token_name: ContextVar[str | None] = ContextVar("token_name", default=None)
+"""Whose token a call carries; gRPC runs a call's interceptors and its handler in one context."""
 
 
 class Tokens:
@@ -46,8 +49,8 @@ class Tokens:
 
     def __init__(self, path: Path) -> None:
         self._path = path
+        self._stamp = path.stat().st_mtime_ns if path.is_file() else 0
         self._digests = _token_digests(path)
-        self._stamp = path.stat().st_mtime_ns
         self._looked = time.monotonic()
 
     def name_of(self, authorization: str) -> str | None:
@@ -86,9 +89,10 @@ class TokenInterceptor(grpc.ServerInterceptor):
         self, continuation: Callable[[grpc.HandlerCallDetails], Any], handler_call_details: grpc.HandlerCallDetails
     ) -> Any:
         """Continue, or refuse with UNAUTHENTICATED."""
-        token = _authorization(handler_call_details.invocation_metadata)
-        if self._tokens.name_of(token) is None and not handler_call_details.method.startswith(OPEN_SERVICES):
+        name = self._tokens.name_of(_authorization(handler_call_details.invocation_metadata))
+        if name is None and not handler_call_details.method.startswith(OPEN_SERVICES):
             return self._refuse
+        _token_name.set(name)
         return continuation(handler_call_details)
 
 
@@ -97,17 +101,17 @@ class Clients:
 
     Parameters
     ----------
-    tokens
-        The tokens, where calls carry one.
+    by_token
+        Whether a `TokenInterceptor` has looked at their tokens.
     """
 
-    def __init__(self, tokens: Tokens | None = None) -> None:
-        self._tokens = tokens
+    def __init__(self, *, by_token: bool = False) -> None:
+        self._by_token = by_token
 
     def of(self, context: grpc.ServicerContext) -> str:
         """Return the client's name."""
-        if self._tokens is not None:
-            return f"token {self._tokens.name_of(_authorization(context.invocation_metadata()))}"
+        if self._by_token:
+            return f"token {_token_name.get()}"
         identities = context.peer_identities()
         if identities:
             return f"certificate {identities[0].decode('utf-8', 'replace')}"
@@ -127,17 +131,17 @@ def server_credentials(settings: SecuritySettings) -> grpc.ServerCredentials | N
     if settings.certificate is None or settings.private_key is None:
         return None
     certificate, key, authorities = settings.certificate, settings.private_key, settings.client_authorities
+    paths = [certificate, key, *([authorities] if authorities else [])]
 
     def read() -> grpc.ServerCertificateConfiguration:
         roots = None if authorities is None else read_file(authorities)
-        return grpc.ssl_server_certificate_configuration([(read_file(key), read_file(certificate))], roots)
+        return grpc.ssl_server_certificate_configuration([(read_file(key, secret=True), read_file(certificate))], roots)
 
     def stamp() -> list[int]:
-        paths = [certificate, key, *([authorities] if authorities else [])]
         return [path.stat().st_mtime_ns for path in paths]
 
+    seen = stamp() if all(path.is_file() for path in paths) else []
     initial = read()
-    seen = stamp()
 
     def newer() -> grpc.ServerCertificateConfiguration | None:
         nonlocal seen
@@ -156,7 +160,7 @@ def server_credentials(settings: SecuritySettings) -> grpc.ServerCredentials | N
 def _token_digests(path: Path) -> list[tuple[bytes, str]]:
     """Return the tokens' sha256 and their clients' names."""
     digests = []
-    for number, line in enumerate(read_file(path).decode("utf-8", "replace").splitlines(), start=1):
+    for number, line in enumerate(read_file(path, secret=True).decode("utf-8", "replace").splitlines(), start=1):
         words = [] if line.startswith("#") else line.split(" #")[0].split()
         if not words:
             continue

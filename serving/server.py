@@ -16,12 +16,13 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection, reflection_pb2_grpc
 from onepixel.oip import open_inference_pb2_grpc as oip_grpc
 
+from serving.addresses import split_address
 from serving.batching import InferenceQueue
 from serving.errors import InputError
 from serving.metrics import Metrics
 from serving.model import Model
 from serving.observers import Observer
-from serving.operations import OperationsServer, split_address
+from serving.operations import OperationsServer
 from serving.repository import Repository
 from serving.security import Clients, TokenInterceptor, Tokens, server_credentials
 from serving.services.answers import Answerer
@@ -185,7 +186,7 @@ class Server:
         ended = self._queue.close(max(LAST_SECONDS, deadline - time.monotonic()))
         self._threads.shutdown(wait=False)
         for observer in self._answerer.observers:
-            observer.close()
+            observer.close(max(LAST_SECONDS, deadline - time.monotonic()))
         if self._operations is not None:
             self._operations.stop()
         if self._tracer is not None:
@@ -194,7 +195,7 @@ class Server:
 
     def _add_services(self, tokens: Tokens | None) -> None:
         limits = self._settings.limits
-        clients = Clients(tokens)
+        clients = Clients(by_token=tokens is not None)
         self._answerer = answerer = Answerer(
             self.repository,
             self._queue,

@@ -11,14 +11,14 @@ _REASONS = (
     ("CERTIFICATE_VERIFY_FAILED", "the authorities do not vouch for its certificate"),
     ("Hostname Verification", "its certificate is for another name than the address has"),
     ("Socket closed", _ENDS),
-    (
-        "Connection reset",
-        "it ends the connection: it may encrypt (then name the authorities), or ask for a certificate",
-    ),
+    ("Connection reset", _ENDS),
     ("Connection refused", "nobody listens there"),
+    ("errors resolving", "there is no such host"),
     ("DNS resolution failed", "there is no such host"),
 )
 """What gRPC's words for a connection that cannot be made mean to a caller."""
+_NO_CONNECTION = ("failed to connect", "errors resolving", "DNS resolution failed")
+"""How the details of a call begin for which there was no connection."""
 
 
 class ServerError(Exception):
@@ -49,7 +49,9 @@ def server_errors(failure: list[Exception] | None = None) -> Iterator[None]:
     except grpc.RpcError as error:
         if failure:
             raise failure[0] from None
-        raise ServerError(error.code(), error.details() or "", _retry_after(error)) from error
+        details = error.details() or ""
+        reason = _reason(details) if details.startswith(_NO_CONNECTION) else ""
+        raise ServerError(error.code(), f"{reason} ({details})" if reason else details, _retry_after(error)) from error
 
 
 def absence(address: str, timeout: float, details: str) -> ServerError:
@@ -64,8 +66,12 @@ def absence(address: str, timeout: float, details: str) -> ServerError:
     details
         Of a call's status that failed at once, which end with what the last attempt met.
     """
-    reason = next((text for words, text in _REASONS if words in details), details.rpartition("last error: ")[2])
+    reason = _reason(details) or details.rpartition("last error: ")[2]
     return ServerError(grpc.StatusCode.UNAVAILABLE, f"no server answers at {address} within {timeout:g} s: {reason}")
+
+
+def _reason(details: str) -> str:
+    return next((text for words, text in _REASONS if words in details), "")
 
 
 def _retry_after(error: grpc.RpcError) -> float | None:

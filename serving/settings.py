@@ -203,6 +203,14 @@ class ServerSettings(_Section):
     shadow: ShadowSettings = ShadowSettings()
     collect: CollectSettings = CollectSettings()
 
+    @model_validator(mode="after")
+    def _belong_together(self) -> Self:
+        if self.registered and self.name is not None:
+            raise ValueError(f"name: '{self.name}' is for the model of a file; {self.model} has the registry's")
+        if self.repository.hint_secret is not None and not (self.registered and self.metrics_address):
+            raise ValueError("repository.hint_secret needs a model of a registry, and metrics_address to take webhooks")
+        return self
+
     @property
     def registered(self) -> bool:
         """Whether `model` is one of a registry."""

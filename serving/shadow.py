@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 from prometheus_client import CollectorRegistry, Counter, Histogram
 
+from serving.errors import InputError
 from serving.frames import resize_frame, resize_mask
 from serving.metrics import BUCKETS
 from serving.model import Model
@@ -65,12 +66,12 @@ class Shadow(Observer):
         super().__init__("shadow")
         assert settings.model is not None, "else there is no shadow"
         self._settings, self._reader, self._poll_seconds = settings, reader, poll_seconds
-        self._uri = RegistryUri.parse(settings.model)
+        self._uri = RegistryUri.parse(settings.model, "shadow.model")
         self._cache = cache / "shadow" / self._uri.name
         self._model: Model | None = None
         self._version: RegisteredVersion | None = None
         self._looked = self._reported = float("-inf")
-        self._begin(0)
+        self._begin()
         self._frames = Counter("onepixel_shadow_frames", "Frames that a candidate saw.", ["version"], registry=registry)
         self._missed = Counter("onepixel_shadow_missed", "Frames for which it had no time.", registry=registry)
         self._pixels = Counter(
@@ -100,10 +101,24 @@ class Shadow(Observer):
         self._missed.inc()
 
     def look(self, seen: Seen) -> None:
-        """Let the candidate answer, and compare."""
+        """Let the candidate answer, and compare.
+
+        Raises
+        ------
+        InputError
+            If the two do not know the same classes.
+        """
         model = self._model
-        if model is None or len(model.metadata.classes) != len(seen.model.metadata.classes):
+        if model is None:
             return
+        names = [info.name for info in model.metadata.classes]
+        if names != [info.name for info in seen.model.metadata.classes]:
+            raise InputError(
+                f"{model.name} version {model.version} knows other classes than {seen.model.name} version "
+                f"{seen.model.version}, and is not compared"
+            )
+        if self._against != seen.model.version:
+            self._begin(len(names), seen.model.version)
         frame = (
             seen.resized if seen.model.input_size == model.input_size else resize_frame(seen.read(), *model.input_size)
         )
@@ -112,7 +127,6 @@ class Shadow(Observer):
         seconds = time.thread_time() - began
         champion = seen.inference.class_ids
         candidate = resize_mask(answered[0], *champion.shape)
-        names = [info.name for info in model.metadata.classes]
         pixels = np.bincount(champion.ravel(), minlength=len(names))
         differing = np.bincount(champion[candidate != champion], minlength=len(names))
         for name, of_class, different in zip(names, pixels, differing, strict=True):
@@ -122,7 +136,6 @@ class Shadow(Observer):
         self._seconds.labels(model.version).observe(seconds)
         self._counts += np.stack([pixels, differing])
         self._seen += 1
-        self._against = seen.model.version
         self._times.append(seconds)
 
     def idle(self) -> None:
@@ -137,30 +150,31 @@ class Shadow(Observer):
 
     def _follow(self) -> None:
         found = self._reader.resolve(self._uri)
-        if self._version is not None and self._version.version == found.version:
+        if self._version is not None and (self._version.version, self._version.digest) == (found.version, found.digest):
             return
         self._report()
-        self._model, self._version = None, found
+        self._model = self._version = None
         shutil.rmtree(self._cache, ignore_errors=True)
         folder = self._reader.fetch(found, self._cache / found.version)
+        self._version = found  # one that is refused is not tried again; one that did not arrive is
         check_digest(folder, found)
         model = Model.load(
             folder / "model.onnx", name=found.name, version=found.version, settings=EngineSettings(threads=1)
         )
         check_golden(folder, model)
-        self._begin(len(model.metadata.classes))
+        self._begin()
         self._model = model
         logger.info("shadow: %s version %s", found.name, found.version)
 
-    def _begin(self, classes: int) -> None:
-        """Count from zero."""
+    def _begin(self, classes: int = 0, champion: str = "") -> None:
+        """Count from zero, against a version of the champion."""
         self._counts = np.zeros((2, classes), np.int64)
-        self._seen, self._against = 0, ""
+        self._seen, self._reported_frames, self._against = 0, 0, champion
         self._times: deque[float] = deque(maxlen=REMEMBERED)
 
     def _report(self) -> None:
         model, version = self._model, self._version
-        if model is None or version is None or not self._seen:
+        if model is None or version is None or self._seen == self._reported_frames:
             return
         pixels, differing = self._counts
         names = [info.name for info in model.metadata.classes]
@@ -176,3 +190,4 @@ class Shadow(Observer):
             "seconds": round(statistics.median(self._times), 4),
         }
         self._reader.tag(version, {SHADOW_TAG: json.dumps(report)})
+        self._reported_frames = self._seen

@@ -8,11 +8,11 @@ from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
-from urllib.parse import urlsplit
 
 import cv2
 import numpy as np
 
+from serving.addresses import without_password
 from serving.errors import InputError
 from serving.frames import Pixels
 from serving.segment_files import IMAGE_SUFFIXES
@@ -139,7 +139,7 @@ class Camera:
     rate: float | None = None
 
     def __init__(self, which: int | str) -> None:
-        self.name = f"camera {which}" if isinstance(which, int) else _without_password(which)
+        self.name = f"camera {which}" if isinstance(which, int) else without_password(which)
         self._which = which
         self._capture: cv2.VideoCapture | None = self._open()
 
@@ -163,11 +163,6 @@ class Camera:
         if not capture.isOpened():
             raise InputError(f"{self.name}: OpenCV cannot open it; is it there, and used by nobody else?")
         return capture
-
-
-def _without_password(url: str) -> str:
-    parts = urlsplit(url)
-    return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
 
 
 def _read_all(capture: cv2.VideoCapture) -> Iterator[Pixels]:

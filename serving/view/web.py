@@ -10,17 +10,13 @@ import ipaddress
 import json
 import logging
 import secrets
-import socket
-import socketserver
-import sys
-import threading
 from http import HTTPStatus
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from importlib.resources import files
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
-from serving.errors import InputError
+from serving.http_server import HttpServer
 from serving.view.feed import Feed, Pair
 
 ASSETS = {
@@ -45,7 +41,7 @@ WAIT = 1.0
 logger = logging.getLogger(__name__)
 
 
-class ViewServer(ThreadingHTTPServer):
+class ViewServer(HttpServer):
     """Shows a feed; `start` and `stop` it from any thread.
 
     Parameters
@@ -67,38 +63,10 @@ class ViewServer(ThreadingHTTPServer):
     """
 
     def __init__(self, feed: Feed, address: str = "127.0.0.1:0") -> None:
-        host, _, port = address.rpartition(":")
-        if not host or not port.isdecimal() or int(port) > 65535:
-            raise InputError(f"address: '{address}'; should be HOST:PORT, such as 127.0.0.1:8080")
+        super().__init__(address, "address", _Handler)
         self.feed = feed
-        bare = host.strip("[]")
-        self.address_family = socket.AF_INET6 if ":" in bare else socket.AF_INET
-        try:
-            super().__init__((bare, int(port)), _Handler)
-        except OSError as error:
-            raise InputError(
-                f"address: cannot listen at '{address}': {error.strerror}; is the port in use, or the host unknown?"
-            ) from error
         self.loopback = _is_loopback(str(self.server_address[0]))
-        self.url = f"http://{host}:{self.server_address[1]}/"
-
-    def server_bind(self) -> None:
-        """Bind without asking the network for the host's name, as the base class would."""
-        socketserver.TCPServer.server_bind(self)
-
-    def start(self) -> None:
-        """Begin to answer; returns at once."""
-        threading.Thread(target=self.serve_forever, kwargs={"poll_interval": 0.1}, daemon=True).start()
-
-    def stop(self) -> None:
-        """End; answers under way are left to their threads."""
-        self.shutdown()
-        self.server_close()
-
-    def handle_error(self, request: Any, client_address: Any) -> None:
-        """Log what nobody foresaw; browsers that leave amid an answer are no error."""
-        if not isinstance(sys.exception(), ConnectionError | TimeoutError):
-            logger.exception("internal error")
+        self.url = f"http://{self.address}/"
 
 
 class _Handler(BaseHTTPRequestHandler):

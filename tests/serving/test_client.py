@@ -63,6 +63,20 @@ def test_the_server_logs_what_the_caller_calls_its_request(client: Client, caplo
         assert [outcome.error is not None for outcome in client.stream([b""], request_id="drive 4")] == [True]
     first, second = (record.getMessage() for record in caplog.records)
     assert "request 'drive 3'" in first and "request 'drive 4'" in second
+    for wrong in ("Straße", "two\nlines"):
+        with pytest.raises(InputError, match=r"request_id: .*; should be printable ASCII"):
+            client.segment(b"", request_id=wrong)
+
+
+def test_the_asynchronous_client_names_its_requests(server: Server, caplog: pytest.LogCaptureFixture) -> None:
+    async def refused() -> None:
+        async with AsyncClient(server.address) as client:
+            with pytest.raises(ServerError, match="INVALID_ARGUMENT"):
+                await client.segment(b"", request_id="drive 5")
+
+    with caplog.at_level("INFO", logger="serving"):
+        asyncio.run(refused())
+    assert "request 'drive 5'" in caplog.records[0].getMessage()
 
 
 def test_wrong_input_never_leaves_the_client(client: Client, tmp_path: Path) -> None:

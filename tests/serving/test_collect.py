@@ -1,6 +1,7 @@
 """Frames that are kept: which, how many, and what a frame costs that cannot be."""
 
 import hashlib
+import shutil
 import stat
 
 import numpy as np
@@ -49,6 +50,36 @@ def test_a_server_that_starts_anew_goes_on_with_the_folder(model, tmp_path):
     for value in (102, 204):
         again.look(seen(model, value))
     assert sorted(path.name.split("-")[0] for path in tmp_path.iterdir()) == ["0.600000", "0.800000", "README"]
+
+
+def test_whoever_takes_the_frames_makes_room_for_others(model, tmp_path):
+    folder = tmp_path / "frames"
+    keeps = collector(folder, limit=1)
+    keeps.look(seen(model, 51))
+    shutil.rmtree(folder)
+    keeps.look(seen(model, 204))
+    assert [path.name.split("-")[0] for path in folder.iterdir()] == ["0.200000"]
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+
+
+def test_a_start_keeps_to_the_limit_and_takes_away_what_was_half_written(model, tmp_path):
+    keeps = collector(tmp_path)
+    for value in (51, 102, 204):
+        keeps.look(seen(model, value))
+    kept = max(tmp_path.iterdir())
+    kept.with_name(f".{kept.stem}.part{kept.suffix}").write_bytes(b"half")
+    collector(tmp_path, limit=1)
+    assert list(tmp_path.iterdir()) == [kept]
+
+
+def test_a_frame_that_would_have_to_go_at_once_is_not_written(model, tmp_path):
+    size = len(encode_png(np.full((8, 8, 3), 9, np.uint8)))
+    keeps = collector(tmp_path, limit_bytes=size)
+    keeps.look(seen(model, 51))
+    before = tmp_path.stat().st_mtime_ns
+    keeps.look(seen(model, 102))
+    assert tmp_path.stat().st_mtime_ns == before and keeps._frames.labels("passed_over")._value.get() == 1
+    assert len(list(tmp_path.iterdir())) == 1
 
 
 def test_bytes_are_bounded_too(model, tmp_path):

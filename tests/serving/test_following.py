@@ -9,12 +9,16 @@ import mlflow
 import numpy as np
 import onnx
 import pytest
+from prometheus_client import CollectorRegistry
 
+from serving.batching import Inference
 from serving.benchmarks.tiny_model import tiny_model
 from serving.client import Client
 from serving.errors import InputError
 from serving.following import FollowedRepository
+from serving.frames import encode_png
 from serving.model import Model
+from serving.observers import Seen
 from serving.registry import RegistryClient, RegistryUri
 from serving.server import Server
 from serving.settings import EngineSettings, ServerSettings, ShadowSettings, load_server_settings
@@ -53,10 +57,11 @@ def stored(registry, version):
     return Path(mlflow.artifacts.download_artifacts(found, tracking_uri=registry.uri))
 
 
-def follow(registry, cache):
-    def load(path, name, version):
-        return Model.load(path, name=name, version=version, settings=EngineSettings(threads=1))
+def load(path, name, version):
+    return Model.load(path, name=name, version=version, settings=EngineSettings(threads=1))
 
+
+def follow(registry, cache):
     return FollowedRepository(RegistryUri(registry.name, "champion", None), RegistryClient(registry.uri), cache, load)
 
 
@@ -102,16 +107,52 @@ def test_the_cache_holds_what_is_served_and_what_was_before(registry, tmp_path):
         move(registry, version)
         repository.refresh()
     kept = sorted(path.name for path in (tmp_path / "cache" / registry.name).iterdir() if path.is_dir())
-    assert "3" in kept and len(kept) == 2
+    assert kept == ["2", "3"]
+    shutil.copyfile(stored(registry, "1") / "golden" / "frame.png", stored(registry, "1") / "golden" / "mask.png")
+    move(registry, "1")
+    repository.refresh()  # it is refused, and takes nobody's place
+    assert sorted(path.name for path in (tmp_path / "cache" / registry.name).iterdir() if path.is_dir()) == kept
+
+
+def test_a_file_of_the_cache_that_is_broken_is_fetched_anew(registry, tmp_path):
+    follow(registry, tmp_path / "cache")
+    (tmp_path / "cache" / registry.name / "1" / "model.onnx").write_bytes(b"half")
+    assert served(follow(registry, tmp_path / "cache")) == [(registry.name, "1")]
+
+
+def test_a_golden_mask_of_another_size_is_refused_once(registry, tmp_path, caplog):
+    (stored(registry, "2") / "golden" / "mask.png").write_bytes(encode_png(np.zeros((6, 8, 3), np.uint8)))
+    repository = follow(registry, tmp_path / "cache")
+    move(registry, "2")
+    assert repository.refresh() and served(repository) == [(registry.name, "1")]
+    assert "version 2 is refused" in caplog.text and "golden/mask.png has (6, 8) pixels" in caplog.text
+    assert not repository.refresh()
+
+
+@pytest.mark.parametrize("registry_is_away", [False, True])
+def test_a_server_that_starts_while_the_champion_is_broken_serves_what_it_served_last(
+    registry, tmp_path, caplog, registry_is_away
+):
+    repository = follow(registry, tmp_path / "cache")
+    (stored(registry, "2") / "model.onnx").write_bytes(b"half")
+    move(registry, "2")
+    repository.refresh()
+    reader = RegistryClient("http://127.0.0.1:9") if registry_is_away else RegistryClient(registry.uri)
+    again = FollowedRepository(repository._uri, reader, tmp_path / "cache", load)
+    assert served(again) == [(registry.name, "1")] and "version 1 was served last" in caplog.text
+    if not registry_is_away:
+        again.refresh()
+        assert served(again) == [(registry.name, "1")]
+        move(registry, "3")
+        assert again.refresh() and served(again) == [(registry.name, "3")]
+    move(registry, "2")
+    with pytest.raises(InputError):
+        FollowedRepository(repository._uri, reader, tmp_path / "empty", load)
 
 
 def test_a_server_can_start_with_what_it_served_last_while_the_registry_is_away(registry, tmp_path, caplog):
     follow(registry, tmp_path / "cache")
     away = RegistryClient("http://127.0.0.1:9")
-
-    def load(path, name, version):
-        return Model.load(path, name=name, version=version, settings=EngineSettings(threads=1))
-
     uri = RegistryUri(registry.name, "champion", None)
     repository = FollowedRepository(uri, away, tmp_path / "cache", load)
     assert served(repository) == [(registry.name, "1")] and "was served last" in caplog.text
@@ -166,6 +207,44 @@ def test_a_shadow_sees_frames_and_says_where_it_disagrees(registry, model, tmp_p
     assert report["agreement"] == 1.0 and report["champion"] == "1" and report["seconds"] >= 0
     assert report["disagreement"] == {"red": 0.0, "green": 0.0, "blue": 0.0}
     assert server.metrics.registry.get_sample_value("onepixel_shadow_frames_total", {"version": "2"}) >= 3
+
+
+def shadow_of(registry, version, cache):
+    """A shadow that is not started, and what shows it a frame that a version has answered."""
+    settings = ShadowSettings(model=f"models:/{registry.name}/{version}", share=1, report_seconds=0.01)
+    shadow = Shadow(settings, RegistryClient(registry.uri), cache, CollectorRegistry(), 0.01)
+    frame = np.random.default_rng(1).integers(0, 256, (*SIZE, 3), np.uint8)
+
+    def show(number):
+        found = registry.version(number)
+        model = load(stored(registry, number) / "model.onnx", found.name, number)
+        class_ids, confidence = model.infer(frame[None])
+        shadow.look(Seen(model, frame, Inference(class_ids[0], confidence[0], 0, 0, 1), lambda: frame, None))
+
+    return shadow, show
+
+
+def test_a_shadow_counts_each_champion_by_itself(registry, tmp_path):
+    shadow, show = shadow_of(registry, "2", tmp_path / "cache")
+    shadow.idle()
+    for champion in ("1", "1", "3"):
+        show(champion)
+    shadow._report()
+    report = json.loads(registry.version("2").tags["onepixel.shadow"])
+    assert (report["frames"], report["champion"]) == (1, "3")
+
+
+def test_a_candidate_that_does_not_arrive_is_fetched_again(registry, tmp_path):
+    shadow, show = shadow_of(registry, "2", tmp_path / "cache")
+    hidden = stored(registry, "2")
+    hidden.rename(hidden.with_name("away"))
+    for _ in range(2):
+        with pytest.raises(InputError, match="registry sqlite"):
+            shadow._follow()
+    hidden.with_name("away").rename(hidden)
+    shadow._follow()
+    show("1")
+    assert shadow._seen == 1
 
 
 def test_settings_know_a_registered_model_from_a_file(tmp_path):

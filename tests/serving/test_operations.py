@@ -73,6 +73,13 @@ def test_every_frame_is_counted(watched: Server, model: Model, frame: Pixels) ->
     assert told["onepixel_queue_bound"] > 0 and told["process_resident_memory_bytes"] > 1e6
 
 
+def test_an_address_of_ipv6_is_one(model: Model) -> None:
+    server = Server(model, settings(metrics_address="[::1]:0"))
+    server.start()
+    assert server.metrics_address.startswith("[::1]:") and get(server, "/livez") == (200, "ok\n")
+    server.stop(0)
+
+
 def test_readiness_ends_with_the_drain(model: Model, gated: Model, frame: Pixels) -> None:
     server = Server(gated, settings())
     assert server.metrics_address

@@ -1,5 +1,6 @@
 """TLS, mutual TLS and tokens, with certificates that openssl makes for the test."""
 
+import os
 import shutil
 import subprocess
 import threading
@@ -20,7 +21,7 @@ from serving.client import Client, Credentials, ServerError
 from serving.errors import InputError
 from serving.frames import Pixels, encode_png
 from serving.model import Model
-from serving.security import Tokens
+from serving.security import Clients, Tokens
 from serving.server import EMBEDDED, Server
 from serving.settings import SecuritySettings
 
@@ -32,7 +33,8 @@ def make_certificate(folder: Path, name: str, subject: str = "localhost") -> tup
     """Make a self-signed certificate and its key."""
     certificate, key = folder / f"{name}.pem", folder / f"{name}.key"
     command = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
-    options = ["-days", "2", "-subj", f"/CN={subject}", "-addext", f"subjectAltName=DNS:{subject}"]
+    names = f"DNS:{subject}" + (",IP:127.0.0.1" if subject == "localhost" else "")
+    options = ["-days", "2", "-subj", f"/CN={subject}", "-addext", f"subjectAltName={names}"]
     subprocess.run([*command, *options, "-keyout", key, "-out", certificate], check=True, capture_output=True)
     return certificate, key
 
@@ -149,10 +151,15 @@ def test_why_a_server_cannot_be_reached_is_told(start: Callable[..., Server], tm
     ):
         credentials = Credentials(authorities)
         with (
-            Client(f"localhost:{server.port}", credentials=credentials) as client,
+            Client(server.address, credentials=credentials) as client,
             pytest.raises(ServerError, match=reason),
         ):
             client.wait_ready(0.3)
+        with (
+            Client(server.address, credentials=credentials) as client,
+            pytest.raises(ServerError, match=rf"UNAVAILABLE: .*{reason}.* \(failed to connect"),
+        ):
+            client.model_info()
 
 
 def test_who_sends_no_message_holds_no_thread(start: Callable[..., Server], tmp_path: Path) -> None:
@@ -227,6 +234,39 @@ def test_a_bad_tokens_file_is_a_clear_error(tmp_path: Path, text: str, message: 
     (tmp_path / "tokens").write_text(text)
     with pytest.raises(InputError, match=message):
         Tokens(tmp_path / "tokens")
+
+
+def test_a_token_is_looked_at_once_a_call(
+    start: Callable[..., Server], frame: Pixels, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "tokens").write_text(TOKENS)
+    looks: list[str] = []
+    name_of = Tokens.name_of
+    monkeypatch.setattr(Tokens, "name_of", lambda self, given: looks.append(given) or name_of(self, given))
+    clients: list[str] = []
+    of = Clients.of
+    monkeypatch.setattr(Clients, "of", lambda self, context: clients.append(of(self, context)) or clients[-1])
+    server = start(tokens=tmp_path / "tokens")
+    for name in ("left", "right"):
+        with Client(server.address, credentials=Credentials(token=f"{name}-token-0123456789")) as client:
+            client.segment(frame)
+    assert (len(looks), clients) == (2, ["token left", "token right"])
+
+
+def test_a_secret_that_everybody_may_read_is_told_and_a_pipe_is_not_waited_for(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "tokens"
+    path.write_text(TOKENS)
+    path.chmod(0o600)
+    Tokens(path)
+    assert not caplog.records
+    path.chmod(0o644)
+    Tokens(path)
+    assert caplog.records[0].getMessage() == f"{path}: everybody on this machine may read it; chmod o-r"
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(InputError, match="pipe: cannot be read: it is no regular file"):
+        Tokens(tmp_path / "pipe")
 
 
 def test_a_missing_file_is_a_clear_error(model: Model, tmp_path: Path) -> None:

@@ -62,3 +62,16 @@ def test_the_documented_settings_are_settings(tmp_path: Path) -> None:
 def test_loopback_is_known_by_the_address() -> None:
     addresses = ("127.0.0.1:1", "localhost:1", "[::1]:1", "0.0.0.0:1", "camera:1", "[::]:1")
     assert [is_loopback(address) for address in addresses] == [True, True, True, False, False, False]
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["model=models:/camvid@champion", "name=streets"], "name: 'streets' is for the model of a file"),
+        (["model=tiny.onnx", "repository.hint_secret=secret"], "hint_secret needs a model of a registry"),
+        (["model=models:/a@b", "metrics_address=''", "repository.hint_secret=secret"], "and metrics_address"),
+    ],
+)
+def test_what_would_do_nothing_is_told(overrides: list[str], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        load_server_settings(overrides=overrides)

@@ -133,7 +133,7 @@ def test_an_address_that_cannot_be_had(view: ViewServer) -> None:
     taken = f"127.0.0.1:{view.server_address[1]}"
     for address, message in (
         (taken, f"address: cannot listen at '{taken}': Address already in use; is the port in use"),
-        ("8080", "address: '8080'; should be HOST:PORT, such as 127.0.0.1:8080"),
+        ("8080", "address: '8080'; should be HOST:PORT, such as 127.0.0.1:50051"),
         ("127.0.0.1:99999", "should be HOST:PORT"),
         ("nowhere.invalid:0", "or the host unknown?"),
     ):

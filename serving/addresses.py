@@ -1,0 +1,37 @@
+"""HOST:PORT, and URLs that may be shown."""
+
+from urllib.parse import urlsplit
+
+from serving.errors import InputError
+
+
+def split_address(address: str, setting: str) -> tuple[str, int]:
+    """Return the host and the port of HOST:PORT.
+
+    Parameters
+    ----------
+    address
+        An IPv6 host is in brackets, `[::1]:50051`, and is returned with them.
+    setting
+        What an error calls it.
+
+    Raises
+    ------
+    InputError
+        If it is none.
+    """
+    host, _, port = address.rpartition(":")
+    if not host or not port.isdecimal() or int(port) > 65535:
+        raise InputError(f"{setting}: '{address}'; should be HOST:PORT, such as 127.0.0.1:50051")
+    return host, int(port)
+
+
+def without_password(url: str) -> str:
+    """Return a URL without its user and password; anything else as it is."""
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return url
+    if "@" not in parts.netloc:
+        return url
+    return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
