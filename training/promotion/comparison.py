@@ -163,7 +163,10 @@ def shadow(tags: Mapping[str, str], champion: str, limits: PromotionSettings) ->
         seen = {}
     frames, share = seen.get("frames", 0), seen.get("agreement", 0.0)
     passed = frames >= limits.shadow_frames and share >= limits.least_agreement
-    message = f"{frames} live frames of {limits.shadow_frames} beside version {champion}, agreement {share:.1%}; {limits.least_agreement:.1%} at least"
+    message = (
+        f"{frames} live frames of {limits.shadow_frames} beside version {champion}, "
+        f"agreement {share:.1%}; {limits.least_agreement:.1%} at least"
+    )
     return Gate("shadow", passed, share, limits.least_agreement, message)
 
 
