@@ -129,7 +129,12 @@ class TorchServe:
         ]
         command += ["--ts-config", str(self.folder / "config.properties")]
         self._process = subprocess.Popen(
-            command, cwd=self.folder, stdout=self._log, stderr=self._log, env=_environment(), start_new_session=True
+            command,
+            cwd=self.folder,
+            stdout=self._log,
+            stderr=self._log,
+            env=_environment(self.folder),
+            start_new_session=True,
         )
         try:
             self._wait_ready()
@@ -182,12 +187,9 @@ class TorchServe:
         while time.monotonic() < deadline:
             if not self.is_running():
                 raise InputError(f"TorchServe ended before it was ready:\n{self.log_tail()}")
-            if (self.folder / "key_file.json").exists():
+            with suppress(OSError, ValueError, ServerError, grpc.RpcError):  # the key's file may not be whole yet
                 credentials = Credentials(token=self.token)
-                with (
-                    suppress(ServerError, grpc.RpcError),
-                    Client(self.grpc_address, model_name=self.name, credentials=credentials, timeout=10) as client,
-                ):
+                with Client(self.grpc_address, model_name=self.name, credentials=credentials, timeout=10) as client:
                     client.model_info()
                     return
             time.sleep(0.3)
@@ -216,12 +218,14 @@ def _model(archive: str, workers: int, batch: int, batch_delay_ms: int) -> dict[
     }
 
 
-def _environment() -> dict[str, str]:
+def _environment(folder: Path) -> dict[str, str]:
     binaries = str(Path(sys.executable).parent)
     places = [place for place in (os.environ.get("PYTHONPATH"),) if place]
     return os.environ | {
         "PATH": f"{binaries}:{os.environ.get('PATH', '')}",
         "PYTHONPATH": ":".join(places),
+        "TMPDIR": str(folder),  # Python's and Java's: sockets and process number would be another TorchServe's
+        "TEMP": str(folder),
         "TS_DISABLE_TOKEN_AUTHORIZATION": "false",
     }
 

@@ -34,6 +34,8 @@ def describe_run(
     source = str(settings.dataset.root or f"generated, seed {settings.dataset.seed}")
     for context, split in zip(("training", "evaluation"), splits, strict=True):
         manifest = split.manifest()
+        if context == "training":
+            manifest += f"pixels.yaml {hashlib.sha256((out / 'pixels.yaml').read_bytes()).hexdigest()}\n"
         digest = hashlib.sha256(manifest.encode()).hexdigest()
         tracker.dataset(f"{settings.dataset.name}-{split.split}", context, digest, source, len(split.frame_ids))
         tracker.text(manifest, f"dataset/{split.split}.txt")

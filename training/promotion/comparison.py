@@ -156,13 +156,16 @@ def latency(model: Model, champion: Model, most: float) -> Gate:
     return Gate("latency", ratio <= most, ratio, most, f"{ratio:.2f} of the champion's time; {most:g} at most")
 
 
-def shadow(tags: Mapping[str, str], limits: PromotionSettings) -> Gate:
-    """Ask what a server's shadow has seen of the candidate on live frames."""
+def shadow(tags: Mapping[str, str], champion: str, limits: PromotionSettings) -> Gate:
+    """Ask what a server's shadow has seen of the candidate on live frames, beside this version of the champion."""
     seen = json.loads(tags.get(SHADOW_TAG, "{}"))
+    if seen.get("champion") != champion:
+        seen = {}
     frames, share = seen.get("frames", 0), seen.get("agreement", 0.0)
     passed = frames >= limits.shadow_frames and share >= limits.least_agreement
     message = (
-        f"{frames} live frames of {limits.shadow_frames}, agreement {share:.1%}; {limits.least_agreement:.1%} at least"
+        f"{frames} live frames of {limits.shadow_frames} beside version {champion}, "
+        f"agreement {share:.1%}; {limits.least_agreement:.1%} at least"
     )
     return Gate("shadow", passed, share, limits.least_agreement, message)
 

@@ -130,8 +130,8 @@ def _ask(
     if same:
         yield from _compare(model, other, settings, frames, frame_ids)
     yield comparison.latency(model, other, limits.most_latency_ratio)
-    if limits.shadow_frames:
-        yield comparison.shadow(candidate.version.tags, limits)
+    if limits.shadow_frames and champion is not None:
+        yield comparison.shadow(candidate.version.tags, champion.version.version, limits)
 
 
 def _check_taxonomy(frames: Dataset, champion: Model, downloaded: Downloaded) -> None:

@@ -1,5 +1,6 @@
 """Two runs of the small streets side by side, and one of them built again."""
 
+import hashlib
 import json
 import shutil
 
@@ -55,7 +56,10 @@ def test_a_run_tells_what_it_depends_on(runs, database):
     assert "onepixel.command" in run.data.tags
     inputs = {one.tags[0].value: one.dataset for one in run.inputs.dataset_inputs}
     assert inputs["training"].name == "streets-train" and len(inputs["training"].digest) == 32
-    assert run.data.tags["onepixel.dataset_digest"].startswith(inputs["training"].digest)
+    manifest = mlflow.artifacts.load_text(f"{run.info.artifact_uri}/dataset/train.txt")
+    assert hashlib.sha256(manifest.encode()).hexdigest().startswith(inputs["training"].digest)
+    pixels = hashlib.sha256((runs / "4" / "pixels.yaml").read_bytes()).hexdigest()
+    assert manifest.endswith(f"\npixels.yaml {pixels}\n")
     files = {file.path for file in client.list_artifacts(run.info.run_id)}
     assert {"settings.yaml", "pixels.yaml", "installed.txt", "dataset"} <= files
 

@@ -48,10 +48,11 @@ def test_frames_that_disagree_widen_the_bound():
     ("tags", "passed"),
     [
         ({}, False),
-        ({"onepixel.shadow": '{"frames": 9, "agreement": 1.0}'}, False),
-        ({"onepixel.shadow": '{"frames": 10, "agreement": 0.79}'}, False),
-        ({"onepixel.shadow": '{"frames": 10, "agreement": 0.8}'}, True),
+        ({"onepixel.shadow": '{"frames": 9, "champion": "3", "agreement": 1.0}'}, False),
+        ({"onepixel.shadow": '{"frames": 10, "champion": "3", "agreement": 0.79}'}, False),
+        ({"onepixel.shadow": '{"frames": 10, "champion": "2", "agreement": 1.0}'}, False),
+        ({"onepixel.shadow": '{"frames": 10, "champion": "3", "agreement": 0.8}'}, True),
     ],
 )
 def test_the_shadow_must_have_seen_enough_and_agree(tags, passed):
-    assert shadow(tags, LIMITS).passed is passed
+    assert shadow(tags, "3", LIMITS).passed is passed
