@@ -26,7 +26,7 @@ def yielding(*, alone: bool) -> Iterator[None]:
     if sys.platform != "linux" or not (alone or _may_raise()):
         yield
         return
-    before = _threads()
+    before, niceness = _threads(), _niceness()
     os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), LOWEST)
     try:
         yield
@@ -34,11 +34,16 @@ def yielding(*, alone: bool) -> Iterator[None]:
         if not alone:
             for thread in {*_threads() - before, threading.get_native_id()}:
                 with suppress(ProcessLookupError):  # it has ended meanwhile
-                    os.setpriority(os.PRIO_PROCESS, thread, 0)
+                    os.setpriority(os.PRIO_PROCESS, thread, niceness)
 
 
 def _threads() -> set[int]:
     return {int(task.name) for task in Path("/proc/self/task").iterdir()}
+
+
+def _niceness() -> int:
+    """Return the calling thread's."""
+    return os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
 
 
 def _may_raise() -> bool:
@@ -48,8 +53,9 @@ def _may_raise() -> bool:
     def ask() -> None:
         nonlocal allowed
         try:
-            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 1)
-            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 0)
+            niceness = _niceness()
+            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), min(LOWEST, niceness + 1))
+            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), niceness)
             allowed = True
         except PermissionError:
             pass
