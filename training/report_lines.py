@@ -28,9 +28,16 @@ def pipeline_lines(report: dict[str, Any]) -> list[str]:
         "",
         f"model     {report['onnx']}",
         f"pictures  training frames in {report['out']}/round_{len(report['miou_class']) - 1}/evaluation",
-        f"MLflow    {Path(sys.executable).with_name('mlflow')} ui --backend-store-uri {report['mlflow_uri']}",
+        f"MLflow    {_page(report['mlflow_uri'])}",
         f"          run {report['mlflow_run_id']}",
     ]
+
+
+def _page(uri: str) -> str:
+    """Return where MLflow's page is, or what shows it."""
+    if uri.startswith("http"):
+        return uri
+    return f"{Path(sys.executable).with_name('mlflow')} ui --backend-store-uri {uri}"
 
 
 def demo_lines(report: dict[str, Any]) -> list[str]:

@@ -39,6 +39,11 @@ def register(source: Path, name: str, uri: str | None, as_json: bool) -> None:
     from training.promotion.registration import register_file, register_run
 
     version = (register_run if source.is_dir() else register_file)(promotion.registry, source)
+    if not promotion.registry.knows_run_of(version.version):
+        warn(
+            f"MLflow at {promotion.registry.uri} knows no run of this file: the gate `provenance` will refuse it. Train "
+            "with MLFLOW_TRACKING_URI set to it, or promote it --without-gates"
+        )
     report = {"name": name, "version": version.version, "digest": version.digest}
     print_report(report, as_json, [f"{name} version {version.version} is the candidate (sha256 {version.digest})"])
 
@@ -112,7 +117,9 @@ def history(name: str, uri: str | None, as_json: bool) -> None:
 @click.argument("config")
 @click.option("--frames", required=True, type=click.Path(path_type=Path), help="Folder of new, unlabelled images.")
 @click.option(
-    "--out", type=click.Path(path_type=Path, file_okay=False), help="The job's folder. [default: runs/retrain]"
+    "--out",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="The job's folder. [default: runs/retrain/NAME-CHAMPION]",
 )
 @click.option("--dry-run", is_flag=True, help="Stop before the promotion.")
 @uri_option

@@ -33,7 +33,7 @@ class GateReport:
     against: str
     """The champion that it was compared with; empty where there is none."""
     truth_seen: bool
-    """Whether labelled frames judged it."""
+    """Whether there were labelled frames to judge it by."""
     gates: tuple[Gate, ...]
     """By the order in which they were asked."""
 
@@ -61,10 +61,11 @@ class GateReport:
         """Lay the report out for a person."""
         words = {True: "passed", False: "FAILED", None: "-"}
         lines = [f"{gate.name:<17} {words[gate.passed]:<7} {gate.message}" for gate in self.gates]
+        verdict = f"version {self.version} {'passed' if self.passed else 'refused'}"
+        if not self.against:
+            return [*lines, f"{verdict}; no other champion to compare with: its own gates alone decided"]
         seen = "labelled frames judged it" if self.truth_seen else "no truth was seen: agreement is not accuracy"
-        against = f"against version {self.against}" if self.against else "there is no champion yet"
-        verdict = "passed" if self.passed else "refused"
-        return [*lines, f"version {self.version} {verdict}; {against}; {seen}"]
+        return [*lines, f"{verdict}; against version {self.against}; {seen}"]
 
 
 def run_gates(
@@ -124,7 +125,7 @@ def _ask(
     frame_ids = evenly_spaced(frames.frame_ids, limits.gate_frames)
     yield file_checks.parity(candidate, model, [frames.frame(frame_id) for frame_id in frame_ids[: file_checks.PARITY]])
     if other is None:
-        yield Gate("champion", None, None, None, "there is none to compare with: the first one")
+        yield Gate("champion", None, None, None, "there is no other champion to compare with")
         return
     same = [info.name for info in model.metadata.classes] == [info.name for info in other.metadata.classes]
     if same:

@@ -94,8 +94,16 @@ class Promotion:
         return head if version == head.version else self._append(ROLLBACK, version, head, why)
 
     def history(self) -> dict[str, Any]:
-        """Return all versions and all entries of the ledger, and who is champion."""
-        head = self.ledger.head()
+        """Return all versions and all entries of the ledger, and who is champion.
+
+        Raises
+        ------
+        InputError
+            If nothing was ever registered under this name.
+        """
+        head, versions = self.ledger.head(), self.registry.versions()
+        if head is None and not versions:
+            raise InputError(f"{self.registry.name}: nothing is registered under this name at {self.registry.uri}")
         return {
             "name": self.registry.name,
             "champion": head.version if head else None,
@@ -103,7 +111,7 @@ class Promotion:
             "entries": [vars(entry) for entry in self.ledger.entries()],
             "versions": [
                 {"version": one.version, "digest": one.digest, "gates": one.tags.get(GATES_TAG, "none")}
-                for one in self.registry.versions()
+                for one in versions
             ],
         }
 

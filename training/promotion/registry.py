@@ -156,6 +156,11 @@ class Registry:
             return bool(self.client.search_runs(experiments, f"tags.`{PIPELINE_TAG}` = '{run_id}'", max_results=1))
         return True
 
+    def knows_run_of(self, version: str) -> bool:
+        """Whether MLflow knew the run of a version when it was registered."""
+        with registry_errors(self.uri):
+            return bool(self.client.get_model_version(self.name, version).run_id)
+
     def _with_digest(self, digest: str) -> ModelVersion | None:
         alike = (one for one in all_versions(self.client, self.name) if one.tags.get(DIGEST_TAG) == digest)
         return min(alike, key=lambda one: int(one.version), default=None)
