@@ -41,8 +41,8 @@ def register(source: Path, name: str, uri: str | None, as_json: bool) -> None:
     version = (register_run if source.is_dir() else register_file)(promotion.registry, source)
     if not promotion.registry.knows_run_of(version.version):
         warn(
-            f"MLflow at {promotion.registry.uri} knows no run of this file: the gate `provenance` will refuse it. Train "
-            "with MLFLOW_TRACKING_URI set to it, or promote it --without-gates"
+            f"MLflow at {promotion.registry.uri} knows no run of this file: the gate `provenance` will refuse it. "
+            "Train with MLFLOW_TRACKING_URI set to it, or promote it --without-gates"
         )
     report = {"name": name, "version": version.version, "digest": version.digest}
     print_report(report, as_json, [f"{name} version {version.version} is the candidate (sha256 {version.digest})"])

@@ -72,7 +72,8 @@ def retrain(
         champion = promotion.registry.download(head.version, folder / "champion")
         if champion.training is None:
             raise InputError(
-                f"{settings.name} version {head.version}: registered without its run, so nothing to train on; register the run's folder"
+                f"{settings.name} version {head.version}: registered without its run, so nothing to train on; register "
+                "the run's folder"
             )
         job = _settings(settings, champion.training, folder / "frames")
         result = Pipeline(job, folder / "run", resume=True, warn=warn).run()

@@ -260,6 +260,22 @@ def test_commands_say_what_stands_in_the_way(promotion, settings, tiny_file, fra
     assert ended.value.code == 0 and '"champion": "1"' in capsys.readouterr().out
 
 
+def test_a_name_under_which_nothing_is_registered_has_no_history(promotion):
+    with pytest.raises(InputError, match="nothing is registered under this name"):
+        promotion.history()
+
+
+def test_register_warns_of_a_file_whose_run_nobody_knows(promotion, tiny_file, database, good, capsys):
+    def register(path):
+        with pytest.raises(SystemExit) as ended:
+            main(["register", str(path), "--name", promotion.registry.name, "--uri", database])
+        assert ended.value.code == 0
+        return capsys.readouterr().err
+
+    assert "knows no run of this file" in register(tiny_file(0))
+    assert "knows no run" not in register(tiny_file(1, good))
+
+
 def test_there_is_nothing_to_go_back_to_before_the_second_champion(promotion, tiny_file, frame):
     with pytest.raises(InputError, match="there is no champion"):
         promotion.rollback(why="nothing")
