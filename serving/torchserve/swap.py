@@ -10,6 +10,7 @@ import tempfile
 import threading
 import time
 import urllib.request
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -28,45 +29,6 @@ CLIENTS = 2
 CALM = 10.0
 """Seconds of load before the swap and after it."""
 FIRST, SECOND = "1", "2"
-
-
-class Callers:
-    """Clients that ask for the same frame over and over until they are stopped.
-
-    Parameters
-    ----------
-    address, model_name, credentials
-        As of `Client`.
-    """
-
-    def __init__(self, address: str, model_name: str, credentials: Credentials) -> None:
-        self.answers: list[tuple[float, float, str]] = []
-        """Of each answer: when it came, as of `time.monotonic`, how many seconds it took, and its version."""
-        self.failures: list[str] = []
-        self._ended = threading.Event()
-        arguments = (address, model_name, credentials)
-        self._threads = [threading.Thread(target=self._ask, args=arguments, daemon=True) for _ in range(CLIENTS)]
-        for thread in self._threads:
-            thread.start()
-
-    def stop(self) -> None:
-        """Ask no more."""
-        self._ended.set()
-        for thread in self._threads:
-            thread.join(60)
-
-    def _ask(self, address: str, model_name: str, credentials: Credentials) -> None:
-        frame = street_like_jpeg(360, 480, 0)
-        with Client(address, model_name=model_name, credentials=credentials, timeout=60) as client:
-            while not self._ended.is_set():
-                began = time.monotonic()
-                try:
-                    version = client.segment(frame).model_version
-                except ServerError as error:
-                    self.failures.append(str(error))
-                else:
-                    now = time.monotonic()
-                    self.answers.append((now, now - began, version))
 
 
 @click.command()
@@ -98,8 +60,10 @@ def swap(model: Path) -> dict[str, Any]:
         torchserve = TorchServe(first, Ports(0, 0, 0, 0, 0), model_control=True)
         stack.callback(torchserve.stop)
         package(model, torchserve.folder / "models" / "second.mar", name=name, version=SECOND)
-        callers = Callers(torchserve.grpc_address, name, Credentials(token=torchserve.token))
-        stack.callback(callers.stop)
+        pool, ended = stack.enter_context(ThreadPoolExecutor(CLIENTS)), threading.Event()
+        stack.callback(ended.set)
+        arguments = (torchserve.grpc_address, name, Credentials(token=torchserve.token), ended)
+        asking = [pool.submit(_ask, *arguments) for _ in range(CLIENTS)]
         time.sleep(2 * CALM)  # the first half warms it up
         began = time.monotonic()
         _manage(torchserve, "POST", "/models?url=second.mar&initial_workers=1&synchronous=true")
@@ -107,16 +71,18 @@ def swap(model: Path) -> dict[str, Any]:
         _manage(torchserve, "PUT", f"/models/{name}/{SECOND}/set-default")
         default = time.monotonic()
         time.sleep(CALM)
-        callers.stop()
-        answers = sorted(callers.answers)
+        ended.set()
+        told = [client.result(60) for client in asking]
+    answers = sorted(answer for of_client, _ in told for answer in of_client)
+    failures = [failure for _, of_client in told for failure in of_client]
     swapped = [came for came, _, version in answers if version == SECOND]
     before = [took for came, took, _ in answers if began - CALM < came < began]
     during = [took for came, took, _ in answers if began < came < default]
     if not swapped or not before or not during:
-        raise InputError(f"TorchServe did not swap under load: {callers.failures[:3]}")
+        raise InputError(f"TorchServe did not swap under load: {failures[:3]}")
     return {
-        "frames": len(answers) + len(callers.failures),
-        "failed": len(callers.failures),
+        "frames": len(answers) + len(failures),
+        "failed": len(failures),
         "register_seconds": round(registered - began, 2),
         "default_seconds": round(default - registered, 3),
         "first_answer_seconds": round(swapped[0] - default, 3),
@@ -124,6 +90,30 @@ def swap(model: Path) -> dict[str, Any]:
         "p99_before_ms": round(1e3 * float(np.quantile(before, 0.99)), 1),
         "p99_during_ms": round(1e3 * float(np.quantile(during, 0.99)), 1),
     }
+
+
+def _ask(
+    address: str, model_name: str, credentials: Credentials, ended: threading.Event
+) -> tuple[list[tuple[float, float, str]], list[str]]:
+    """Ask for the same frame over and over until the end.
+
+    Returns
+    -------
+    Of each answer when it came, as of `time.monotonic`, how many seconds it took, and its version; and the failures.
+    """
+    answers, failures = [], []
+    frame = street_like_jpeg(360, 480, 0)
+    with Client(address, model_name=model_name, credentials=credentials, timeout=60) as client:
+        while not ended.is_set():
+            began = time.monotonic()
+            try:
+                version = client.segment(frame).model_version
+            except ServerError as error:
+                failures.append(str(error))
+            else:
+                now = time.monotonic()
+                answers.append((now, now - began, version))
+    return answers, failures
 
 
 def _manage(torchserve: TorchServe, method: str, path: str) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import grpc
 import numpy as np
+import onnx
 import pytest
 from onepixel.v1 import segmentation_pb2_grpc as pb_grpc
 from PIL import Image
@@ -17,6 +18,7 @@ from serving.frames import Pixels, encode_jpeg
 from serving.model import Model
 from serving.server import Server
 from serving.settings import EngineSettings
+from training.promotion.registry import Registry
 
 HEIGHT, WIDTH = 24, 32
 
@@ -108,6 +110,17 @@ def bad_images(jpeg: bytes, huge_png: bytes) -> dict[str, tuple[bytes, str]]:
         "a text file": (b"hello, camera\n", "text, beginning 'hello, camera"),
         "a GIF": (b"GIF89a" + bytes(20), "a GIF file; send a JPEG"),
     }
+
+
+def register_three(registry: Registry, folder: Path) -> Pixels:
+    """Register three files of the tiny model, which differ in their bytes alone; return their golden frame."""
+    frame = np.random.default_rng(0).integers(0, 256, (HEIGHT, WIDTH, 3), np.uint8)
+    for number in range(3):
+        model = onnx.load_from_string(tiny_model(HEIGHT, WIDTH))
+        model.producer_version = str(number)
+        onnx.save_model(model, folder / "model.onnx")
+        registry.register(folder / "model.onnx", golden_frame=frame)
+    return frame
 
 
 def until(condition: Callable[[], object], patience: float = 30.0) -> None:

@@ -7,13 +7,11 @@ from pathlib import Path
 
 import mlflow
 import numpy as np
-import onnx
 import pytest
 from prometheus_client import CollectorRegistry
 
 from serving.assembly import open_server
 from serving.batching import Inference
-from serving.benchmarks.tiny_model import tiny_model
 from serving.client import Client
 from serving.errors import InputError
 from serving.following import FollowedRepository
@@ -24,7 +22,7 @@ from serving.registry import RegistryClient, RegistryUri
 from serving.server import Server
 from serving.settings import EngineSettings, ServerSettings, ShadowSettings, load_server_settings
 from serving.shadow import Shadow
-from tests.serving.conftest import until
+from tests.serving.conftest import register_three, until
 from training.promotion.registry import Registry
 
 SIZE = (24, 32)
@@ -39,12 +37,7 @@ def uri(tmp_path_factory):
 def registry(uri, request, tmp_path):
     """Three versions of a model of this test alone; version 1 is champion."""
     registry = Registry(uri, request.node.name[:80])
-    frame = np.random.default_rng(0).integers(0, 256, (*SIZE, 3), np.uint8)
-    for number in range(3):
-        model = onnx.load_from_string(tiny_model(*SIZE))
-        model.producer_version = str(number)
-        onnx.save_model(model, tmp_path / "model.onnx")
-        registry.register(tmp_path / "model.onnx", golden_frame=frame)
+    register_three(registry, tmp_path)
     move(registry, "1")
     return registry
 

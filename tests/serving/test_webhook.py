@@ -2,19 +2,15 @@
 
 import logging
 
-import numpy as np
-import onnx
 import pytest
 
 from serving.assembly import open_server
-from serving.benchmarks.tiny_model import tiny_model
 from serving.client import Client
 from serving.settings import load_server_settings
-from tests.serving.conftest import until
+from tests.serving.conftest import register_three, until
 from tests.training.mlflow_server import MlflowServer
 from training.promotion.registry import Registry
 
-SIZE = (24, 32)
 EVENT = "model_version_alias.created"
 
 
@@ -34,12 +30,7 @@ def mlflow_server(tmp_path, monkeypatch):
 @pytest.mark.slow
 def test_mlflows_webhook_has_the_server_follow_at_once(mlflow_server, tmp_path, caplog):
     registry = Registry(mlflow_server.uri, "camvid")
-    frame = np.random.default_rng(0).integers(0, 256, (*SIZE, 3), np.uint8)
-    for number in range(3):
-        model = onnx.load_from_string(tiny_model(*SIZE))
-        model.producer_version = str(number)
-        onnx.save_model(model, tmp_path / "model.onnx")
-        registry.register(tmp_path / "model.onnx", golden_frame=frame)
+    frame = register_three(registry, tmp_path)
     registry.client.set_registered_model_alias("camvid", "champion", "1")
     secret = tmp_path / "secret"
     secret.touch(0o600)

@@ -38,6 +38,8 @@ def main(model: str, port: str, management_port: str) -> None:
     config.write_text(CONFIG.format(port=port, management_port=management_port))
     os.chdir(folder)
     os.environ["PATH"] = f"{binaries}:{os.environ['PATH']}"
+    # Python's and Java's: sockets and process number would be another TorchServe's.
+    os.environ["TMPDIR"] = os.environ["TEMP"] = str(folder)
     command = ["torchserve", "--foreground", "--start", "--ncs", "--model-store", str(folder)]
     command += ["--models", "segmentation=segmentation.mar", "--ts-config", str(config)]
     os.execv(str(binaries / "torchserve"), command)

@@ -25,14 +25,20 @@ pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
-def torchserve(tmp_path_factory):
+def python():
+    """Of TorchServe's own environment, 6 GB that not everybody has."""
     if not PYTHON.exists():
         pytest.skip("TorchServe's environment is not there: `make parity` makes it, where there is Java")
+    return PYTHON
+
+
+@pytest.fixture(scope="module")
+def torchserve(python, tmp_path_factory):
     folder = tmp_path_factory.mktemp("torchserve")
     environment = os.environ | {"PYTHONPATH": os.environ.get("PYTHONPATH", "")}
     archive = folder / "camvid.mar"
-    subprocess.run([PYTHON, "-m", "serving", "package", SHIPPED, "--out", archive], check=True, env=environment)
-    command = [PYTHON, "-m", "serving", "torchserve", archive, "--grpc-port", "0", "--http-port", "0", "--json"]
+    subprocess.run([python, "-m", "serving", "package", SHIPPED, "--out", archive], check=True, env=environment)
+    command = [python, "-m", "serving", "torchserve", archive, "--grpc-port", "0", "--http-port", "0", "--json"]
     with (folder / "log").open("wb") as log:
         process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, env=environment, start_new_session=True)
     line = process.stdout.readline()
@@ -139,9 +145,7 @@ def test_where_java_is_missing_it_says_so(monkeypatch):
         check_installed()
 
 
-def test_a_new_version_is_loaded_while_frames_flow():
-    if not PYTHON.exists():
-        pytest.skip("TorchServe's environment is not there: `make parity` makes it, where there is Java")
-    command = [PYTHON, "-m", "serving.torchserve.swap", "--model", SHIPPED]
+def test_a_new_version_is_loaded_while_frames_flow(python):
+    command = [python, "-m", "serving.torchserve.swap", "--model", SHIPPED]
     report = json.loads(subprocess.run(command, stdout=subprocess.PIPE, check=True).stdout)
     assert report["frames"] > 0 and report["failed"] == report["stale"] == 0
