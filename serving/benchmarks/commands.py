@@ -23,8 +23,8 @@ SUITES = ("latency", "overload", "swap", "soak", "fuzz", "all")
     "peers",
     multiple=True,
     metavar="NAME[=PYTHON]",
-    help="Measure another server beside ours, from the environment of that python: grpc, grpc-aio, mlserver, litserve "
-    "or torchserve; may be repeated. Without --suite, nothing else.",
+    help="Measure another server beside ours, from the environment of that python: grpc, grpc-aio, mlserver, litserve, "
+    "bentoml, kserve, ray or torchserve; may be repeated. Without --suite, nothing else.",
 )
 @click.option("--out", type=click.Path(path_type=Path, file_okay=False), help="Folder for table, plot and raw figures.")
 @click.option(

@@ -84,6 +84,22 @@ PEERS = {
         content_type=f"multipart/form-data; boundary={BOUNDARY}",
         modules=("litserve", "python_multipart"),
     ),
+    "bentoml": Peer(
+        "bentoml_app",
+        ("{model}", "{port}"),
+        "/segment",
+        bytes,
+        http=True,
+        modules=("bentoml",),
+    ),
+    "kserve": Peer(
+        "kserve_app",
+        ("{model}", "{port}", "{other_port}"),
+        MODEL_INFER,
+        _model_infer_request,
+        modules=("kserve",),
+    ),
+    "ray": Peer("ray_app", ("{model}", "{port}"), "/", bytes, http=True, modules=("ray[serve]",)),
     "torchserve": Peer(
         "torchserve_app",
         ("{model}", "{port}", "{other_port}"),
