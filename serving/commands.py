@@ -104,7 +104,8 @@ def _say_ready(server: "Server", as_json: bool) -> None:
 
 @click.command()
 @click.argument("address", default=DEFAULT_ADDRESS)
-def health(address: str) -> None:
+@credential_options
+def health(address: str, **files: Path | None) -> None:
     """Ask the server at ADDRESS whether it is ready.
 
     By gRPC's health protocol; exit 0 if it is, 1 if not.
@@ -114,13 +115,15 @@ def health(address: str) -> None:
     import grpc
     from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+    from serving.server_errors import ServerError, server_errors
+
+    known = credentials(**files)
     try:
-        with grpc.insecure_channel(address) as channel:
+        with server_errors(), known.connect(grpc, address, ()) as channel:
             stub = health_pb2_grpc.HealthStub(channel)
-            answer = stub.Check(health_pb2.HealthCheckRequest(), timeout=PATIENCE)
-    except grpc.RpcError as error:
-        told: Any = error
-        click.echo(f"{address}: {told.code().name}: {told.details()}", err=True)
+            answer = stub.Check(health_pb2.HealthCheckRequest(), timeout=PATIENCE, metadata=known.metadata())
+    except ServerError as error:
+        click.echo(f"{address}: {error}", err=True)
         raise SystemExit(1) from error
     name = health_pb2.HealthCheckResponse.ServingStatus.Name(answer.status)
     click.echo(name)

@@ -130,6 +130,10 @@ def test_the_client_and_the_command_bring_what_the_server_asks_for(
     options = [str(word) for name, path in files.items() for word in (f"--{name}", path)]
     command = ["segment", str(tmp_path / "frame.png"), "--server", address, "--out", str(tmp_path / "out")]
     assert CliRunner().invoke(main, command + options).exit_code == 0
+    health = CliRunner().invoke(main, ["health", address, *options])
+    assert (health.exit_code, health.output) == (0, "SERVING\n")
+    health = CliRunner().invoke(main, ["health", address])
+    assert health.exit_code == 1 and "it may encrypt" in health.output
     result = CliRunner().invoke(main, command + options[:4])
     assert result.exit_code == 2 and "certificate and private_key belong together" in result.output
 
