@@ -67,6 +67,8 @@ def absence(address: str, timeout: float, details: str) -> ServerError:
         Of a call's status that failed at once, which end with what the last attempt met.
     """
     reason = _reason(details) or details.rpartition("last error: ")[2]
+    if not address.rpartition(":")[2].isdecimal():
+        reason += "; without a port gRPC asks 443: give HOST:PORT"
     return ServerError(grpc.StatusCode.UNAVAILABLE, f"no server answers at {address} within {timeout:g} s: {reason}")
 
 

@@ -100,6 +100,11 @@ def test_nobody_there(nobody: str) -> None:
         assert time.monotonic() - began < 3
 
 
+def test_an_address_without_a_port_is_told() -> None:
+    with Client("localhost") as client, pytest.raises(ServerError, match="gRPC asks 443: give HOST:PORT"):
+        client.wait_ready(0.2)
+
+
 def test_stream_outcomes_in_order(client: Client, frame: Pixels, model: Model) -> None:
     images = [frame, b"text", encode_png(frame), frame[::-1]]
     outcomes = list(client.stream(images, overflow_policy=OverflowPolicy.BLOCK, max_in_flight=2))

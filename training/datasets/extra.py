@@ -86,7 +86,7 @@ def images_by_content(folder: Path) -> dict[str, Path]:
     InputError
         If there is no such folder, no image in it, or one cannot be read.
     """
-    existing_folder(folder, "dataset.extra holds unlabelled images, at any depth")
+    existing_folder(folder, "dataset.extra (or --frames) holds unlabelled images, at any depth")
     found: dict[str, Path] = {}
     for path in sorted(folder.rglob("*")):
         hidden = any(part.startswith(".") for part in path.relative_to(folder).parts)  # as of one that is being written
