@@ -31,6 +31,7 @@ from training.settings.method import CamSettings
 
 LEARNING_RATES: dict[NetworkName, float] = {
     "deeplab_mobilenet_v2": 0.003,
+    "deeplab_mobilenet_v2_skip": 0.003,
     "deeplab_vgg16_largefov": 0.0003,
     "deeplab_vgg16_aspp": 0.0003,
     "deeplab_resnet101": 0.0003,

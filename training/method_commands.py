@@ -224,7 +224,15 @@ def bench_pseudo_labels(config: str, preset: str, frames: int, overrides: tuple[
     "--network",
     "networks",
     multiple=True,
-    type=click.Choice(["deeplab_mobilenet_v2", "deeplab_vgg16_largefov", "deeplab_vgg16_aspp", "deeplab_resnet101"]),
+    type=click.Choice(
+        [
+            "deeplab_mobilenet_v2",
+            "deeplab_mobilenet_v2_skip",
+            "deeplab_vgg16_largefov",
+            "deeplab_vgg16_aspp",
+            "deeplab_resnet101",
+        ]
+    ),
     help="Which; give it again for more. [default: all]",
 )
 @json_option

@@ -134,7 +134,7 @@ def _averaged(
     zooms = [(scale * base[0] / height, scale * base[1] / width) for scale in settings.scales]
     most_pixels = int(settings.tile_pixels / max(1.0, *(down * across for down, across in zooms)))
     answer = Prediction(np.empty((height, width), np.uint8), np.empty((height, width), np.uint8))
-    for tile in tiles(height, width, most_pixels, settings.tile_overlap, network.output_stride):
+    for tile in tiles(height, width, most_pixels, settings.tile_overlap, network.coarsest_stride):
         seen = frame[tile.seen]
         size = seen.shape[0], seen.shape[1]
         total = torch.zeros(network.classes, *size, device=next(network.parameters()).device)

@@ -7,7 +7,13 @@ from pydantic import Field, model_validator
 
 from training.settings.base import Fraction, Frozen, Size
 
-NetworkName = Literal["deeplab_mobilenet_v2", "deeplab_vgg16_largefov", "deeplab_vgg16_aspp", "deeplab_resnet101"]
+NetworkName = Literal[
+    "deeplab_mobilenet_v2",
+    "deeplab_mobilenet_v2_skip",
+    "deeplab_vgg16_largefov",
+    "deeplab_vgg16_aspp",
+    "deeplab_resnet101",
+]
 """The networks that `segmentation.networks` has."""
 
 
@@ -15,15 +21,15 @@ class NetworkSettings(Frozen):
     """The segmentation network, a DeepLab."""
 
     name: NetworkName = "deeplab_mobilenet_v2"
-    """MobileNetV2 is for CPUs and the edge. The others are those of DeepLab-v2 (Chen et al., 2017); the paper takes
-    VGG-16."""
+    """MobileNetV2 is for CPUs and the edge; `_skip` adds the logits of finer features, for small things and edges. The
+    others are those of DeepLab-v2 (Chen et al., 2017); the paper takes VGG-16."""
     weights: str | None = None
     """What it starts from: a safetensors file of torchvision's mobilenet_v2, vgg16 or resnet101, or a torchvision
     weights name such as IMAGENET1K_V1. None takes `cam.weights`, where `cam.network` is the same."""
     output_stride: Literal[8, 16] = Field(
-        default_factory=lambda given: 16 if given.get("name") == "deeplab_mobilenet_v2" else 8
+        default_factory=lambda given: 16 if "mobilenet" in given.get("name", "") else 8
     )
-    """Input pixels per cell of the feature map; as published by default, 8, and 16 with MobileNetV2."""
+    """Input pixels per cell of the deepest features; as published by default, 8, and 16 with MobileNetV2."""
     aspp_rates: Annotated[tuple[Annotated[int, Field(ge=1)], ...], Field(min_length=1)] = Field(
         default_factory=lambda given: (12,) if given.get("name") == "deeplab_vgg16_largefov" else (6, 12, 18, 24)
     )

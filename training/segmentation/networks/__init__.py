@@ -7,7 +7,7 @@ is the only way from there to pixels: the trainer's loss, `prediction` and the e
 
 from training.segmentation.networks.base import DEVIATION, MEAN, DeepLab, ParameterGroup
 from training.segmentation.networks.dilation import dilate
-from training.segmentation.networks.mobilenet_v2 import DeepLabMobileNetV2
+from training.segmentation.networks.mobilenet_v2 import DeepLabMobileNetV2, DeepLabMobileNetV2Skip
 from training.segmentation.networks.registry import NETWORKS, build_network
 from training.segmentation.networks.resize import resize_logits
 from training.segmentation.networks.resnet101 import DeepLabResNet101
@@ -19,6 +19,7 @@ __all__ = [
     "NETWORKS",
     "DeepLab",
     "DeepLabMobileNetV2",
+    "DeepLabMobileNetV2Skip",
     "DeepLabResNet101",
     "DeepLabVGG16",
     "DeepLabVGG16LargeFOV",

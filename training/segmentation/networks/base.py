@@ -54,6 +54,8 @@ class DeepLab(nn.Module, ABC):
         self.head = head
         self.classes = classes
         self.output_stride = output_stride
+        self.coarsest_stride = output_stride
+        """Pixels per cell of the coarsest grid inside: what is shifted by it has its logits shifted."""
 
     def forward(self, images: Tensor) -> Tensor:
         """Map normalised frames, float [N, 3, H, W], to logits, float [N, classes, h, w], one per cell."""

@@ -56,9 +56,9 @@ def all_costs(settings: NetworkSettings, cam: CamSettings, classes: int) -> list
 def as_lines(rows: Sequence[Mapping[str, Any]], classes: int, input_size: tuple[int, int]) -> list[str]:
     """Lay out the rows of `all_costs` for a person."""
     height, width = input_size
-    lines = [f"{f'{classes} classes, {height} x {width}':<24} {'parameters':>12} {'MACs':>9} {'stride':>7}  rates"]
+    lines = [f"{f'{classes} classes, {height} x {width}':<26} {'parameters':>12} {'MACs':>9} {'stride':>7}  rates"]
     for row in rows:
         rates = ", ".join(str(rate) for rate in row["aspp_rates"])
         parameters, macs = f"{row['parameters'] / 1e6:.2f} M", f"{row['multiply_accumulates'] / 1e9:.1f} G"
-        lines.append(f"{row['name']:<24} {parameters:>12} {macs:>9} {row['output_stride']:>7}  {rates}")
+        lines.append(f"{row['name']:<26} {parameters:>12} {macs:>9} {row['output_stride']:>7}  {rates}")
     return lines

@@ -12,7 +12,7 @@ from torchvision import models
 from serving.errors import InputError
 from training.classifiers import load_torchvision
 from training.segmentation.networks.base import DeepLab
-from training.segmentation.networks.mobilenet_v2 import DeepLabMobileNetV2
+from training.segmentation.networks.mobilenet_v2 import DeepLabMobileNetV2, DeepLabMobileNetV2Skip
 from training.segmentation.networks.resnet101 import DeepLabResNet101
 from training.segmentation.networks.vgg16 import DeepLabVGG16, DeepLabVGG16LargeFOV
 from training.settings.learning import NetworkName, NetworkSettings
@@ -31,6 +31,7 @@ class Registered:
 
 NETWORKS: Mapping[NetworkName, Registered] = {
     "deeplab_mobilenet_v2": Registered("mobilenet_v2", DeepLabMobileNetV2),
+    "deeplab_mobilenet_v2_skip": Registered("mobilenet_v2", DeepLabMobileNetV2Skip),
     "deeplab_vgg16_largefov": Registered("vgg16", DeepLabVGG16LargeFOV),
     "deeplab_vgg16_aspp": Registered("vgg16", DeepLabVGG16),
     "deeplab_resnet101": Registered("resnet101", DeepLabResNet101),

@@ -55,5 +55,5 @@ def test_the_command_has_a_line_for_each_network():
     assert lines[-1].split()[-4:] == ["16", "2,", "4,", "6"]
     report = json.loads(CliRunner().invoke(main, [*arguments, "--json"]).stdout)
     assert report["classes"] == 19 and report["input_size"] == [192, 384]
-    assert [row["output_stride"] for row in report["networks"]] == [16, 8, 8, 16]
+    assert [row["output_stride"] for row in report["networks"]] == [16, 16, 8, 8, 16]
     assert all(row["parameters"] > 0 and row["multiply_accumulates"] > 0 for row in report["networks"])

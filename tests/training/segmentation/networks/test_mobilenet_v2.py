@@ -2,7 +2,7 @@ import pytest
 import torch
 from torchvision.models import MobileNetV2
 
-from training.segmentation.networks import DeepLabMobileNetV2
+from training.segmentation.networks import DeepLabMobileNetV2, DeepLabMobileNetV2Skip, resize_logits
 
 
 def test_dilation_keeps_what_the_classifier_saw():
@@ -50,3 +50,26 @@ def test_the_backbone_learns_slower_than_the_head():
 def test_unknown_stride_is_refused():
     with pytest.raises(ValueError, match="output_stride must be 8 or 16, got 32"):
         DeepLabMobileNetV2(MobileNetV2(width_mult=0.25), 3, output_stride=32)
+
+
+def test_the_skip_adds_the_class_layer_of_the_features_at_a_stride_of_8():
+    classifier = MobileNetV2(width_mult=0.25).eval()
+    image = torch.randn(1, 3, 97, 65, generator=torch.Generator().manual_seed(0))
+    plain, network = DeepLabMobileNetV2(classifier, 3).eval(), DeepLabMobileNetV2Skip(classifier, 3).eval()
+    assert (network.output_stride, network.coarsest_stride) == (8, 16)
+    with torch.no_grad():
+        fine = classifier.features[:7](image)
+        coarse = resize_logits(plain(image), 13, 9, 2)
+        assert fine.shape[2:] == coarse.shape[2:] == (13, 9)
+        torch.testing.assert_close(network(image), coarse + network.skip(fine))
+    assert network.skip.weight.std().item() == pytest.approx(0.01, rel=0.3) and not network.skip.bias.any()
+
+
+def test_tiles_keep_the_coarsest_cells_of_the_skips_network_in_place():
+    network = DeepLabMobileNetV2Skip(MobileNetV2(width_mult=0.25), 3).eval()
+    image = torch.randn(1, 3, 97, 801, generator=torch.Generator().manual_seed(0))
+    shift = network.coarsest_stride
+    with torch.no_grad():
+        whole, moved = network(image)[..., shift // 8 :], network(image[..., shift:])
+        middle = slice(40, 60)  # farther from the edges than the pyramid sees
+        torch.testing.assert_close(moved[..., middle], whole[..., middle])

@@ -30,6 +30,7 @@ def test_defaults_are_the_published_ones():
     }
     assert described == {
         "deeplab_mobilenet_v2": (16, (6, 12, 18, 24)),
+        "deeplab_mobilenet_v2_skip": (16, (6, 12, 18, 24)),
         "deeplab_vgg16_largefov": (8, (12,)),
         "deeplab_vgg16_aspp": (8, (6, 12, 18, 24)),
         "deeplab_resnet101": (8, (6, 12, 18, 24)),
