@@ -76,6 +76,8 @@ class DeepLabMobileNetV2Skip(DeepLabMobileNetV2):
         As of `DeepLabMobileNetV2`; the logits' own stride is 8.
     """
 
+    backbone: nn.Sequential
+
     def __init__(
         self,
         classifier: torchvision.models.MobileNetV2,
