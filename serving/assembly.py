@@ -6,6 +6,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from serving.collect import Collector
+from serving.errors import InputError
 from serving.following import FollowedRepository
 from serving.hooks import MlflowHook
 from serving.model import Model
@@ -62,6 +63,8 @@ def _assemble(settings: ServerSettings, source: Path, cache: Path | None) -> tup
             hook = MlflowHook(settings.repository.hint_secret, followed.hint)
         repository = followed
     else:
+        if "@" in source.name and not source.exists():
+            raise InputError(f"--model {source}: no such file; a registered model is models:/{source}")
         repository = WatchedRepository(source, load, name=settings.name, default_model=settings.default_model)
     server = Server(repository, settings, hook=hook)
     observers: list[Observer] = []

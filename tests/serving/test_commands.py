@@ -219,6 +219,8 @@ def test_serve_errors_exit_2(server: Server, model_path: Path) -> None:
     assert result.exit_code == 2 and "certificate and private_key belong together" in result.stderr
     result = run("serve", "--model", model_path, "--address", "127.0.0.1:0", "--metrics-address", server.address)
     assert result.exit_code == 2 and f"metrics_address: cannot listen at '{server.address}'" in result.stderr
+    result = run("serve", "--model", "camvid@champion")
+    assert result.exit_code == 2 and "a registered model is models:/camvid@champion" in result.stderr
 
 
 def test_a_server_that_is_not_there_exits_2(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
