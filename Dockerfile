@@ -15,7 +15,7 @@ COPY training ./training
 RUN uv build --wheel --out-dir /wheel
 
 FROM build AS serving-environment
-# `cpu` has the lock's hashes. With `gpu`, ONNX Runtime's package for CUDA takes the place of the one for CPUs.
+# With `gpu`, ONNX Runtime's package for CUDA takes the place of the one for CPUs, and CUDA and cuDNN come along.
 ARG RUNTIME=cpu
 COPY deploy/serving.lock deploy/serving-gpu.lock /locks/
 RUN uv venv /opt/onepixel \
@@ -27,6 +27,8 @@ FROM python:${PYTHON}-slim-bookworm AS serving
 LABEL org.opencontainers.image.title="onepixel serving" org.opencontainers.image.licenses="Apache-2.0"
 COPY --from=serving-environment /opt/onepixel /opt/onepixel
 COPY model_store /models
+# A volume that is mounted here for the first time takes over the owner.
+RUN install -d -o 10001 -g 10001 /cache /collected
 ENV PATH=/opt/onepixel/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 HOME=/tmp
 USER 10001:10001
 EXPOSE 50051 8002
@@ -47,7 +49,7 @@ LABEL org.opencontainers.image.title="onepixel training" org.opencontainers.imag
 COPY --from=training-environment /opt/onepixel /opt/onepixel
 ENV PATH=/opt/onepixel/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 HOME=/tmp
 WORKDIR /work
-RUN chown 10001:10001 /work
+RUN install -d -o 10001 -g 10001 /work /artifacts
 USER 10001:10001
 VOLUME ["/work"]
 ENTRYPOINT ["onepixel"]

@@ -116,6 +116,8 @@ class _Connection:
         if self._grpc is not grpc or scheme + separator not in (transport.GRPC_SCHEME, transport.HTTP_SCHEME):
             raise InputError(f"address: '{address}'; should be HOST:PORT, or torchserve://HOST:PORT for a Client")
         if scheme + separator == transport.HTTP_SCHEME:
+            if credentials.authorities or credentials.certificate:
+                raise InputError(f"address: '{address}' is in the clear; with authorities take torchserve://HOST:PORT")
             return transport.open_http(place, self._model)
         channel = credentials.connect(self._grpc, place, _OPTIONS)
         return channel, transport.open_grpc(channel, self._model)

@@ -35,9 +35,8 @@ _MLFLOW = {
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
-    "MLFLOW_DISABLE_TELEMETRY": "true",
 }
-"""Where the environment says nothing else: MLflow waits for minutes by default, and reports its use to its makers."""
+"""Where the environment says nothing else: MLflow waits for minutes by default."""
 
 
 @dataclass(frozen=True)

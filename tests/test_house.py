@@ -2,6 +2,9 @@
 
 import ast
 import graphlib
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -43,6 +46,21 @@ def test_nothing_imports_a_command_line_but_the_front_doors():
 @pytest.mark.parametrize("path", FILES, ids=str)
 def test_no_file_is_over_400_lines(path):
     assert len(path.read_text().splitlines()) <= 400
+
+
+PRIVATE = """
+import {module}, mlflow.telemetry, onnxruntime
+onnxruntime.InferenceSession("model_store/camvid/1/model.onnx")
+assert mlflow.telemetry.get_telemetry_client() is None
+"""
+
+
+@pytest.mark.parametrize("module", ["serving.model", "training.features.saliency.forest"])
+def test_nothing_is_reported_to_the_makers_of_the_libraries(module, tmp_path):
+    known = {"PATH": os.environ["PATH"], "PYTHONPATH": os.environ.get("PYTHONPATH", "")}
+    homes = dict.fromkeys(("HOME", "TMPDIR", "XDG_CACHE_HOME"), str(tmp_path))
+    subprocess.run([sys.executable, "-c", PRIVATE.format(module=module)], env=known | homes, check=True)
+    assert list(tmp_path.iterdir()) == []  # ONNX Runtime would write down a number for this machine
 
 
 def test_proto_is_an_import_root_and_no_package():

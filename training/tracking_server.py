@@ -1,7 +1,7 @@
 """MLflow's server with its database's password from a file: `python -m training.tracking_server`, as compose.yaml does.
 
-MLflow takes the database's URI from its command line or its environment alone, where a password could be read by
-others; here it is put into the URI in the process that becomes the server.
+MLflow takes the database's URI from its command line, which others can read, or from its environment: that of the
+process that becomes the server is the one place where the password stands.
 """
 
 import os
@@ -32,7 +32,7 @@ def with_password(uri: str, password: str) -> str:
 def main(database: str, password_file: Path, artifacts: Path, host: str, port: int) -> None:
     """Become an MLflow server that hands out the artefacts itself."""
     uri = with_password(database, password_file.read_text().strip())
-    environment = os.environ | {"MLFLOW_BACKEND_STORE_URI": uri, "MLFLOW_SERVER_ALLOWED_HOSTS": "*"}
+    environment = os.environ | {"MLFLOW_BACKEND_STORE_URI": uri}
     command = [sys.executable, "-m", "mlflow", "server", "--host", host, "--port", str(port), "--workers", "2"]
     command += ["--serve-artifacts", "--artifacts-destination", str(artifacts.resolve())]
     os.execve(sys.executable, command, environment)

@@ -9,12 +9,13 @@ export MLFLOW_TRACKING_URI
 
 mkdir -p "$LOGS" "$OUT"
 log="$LOGS/retrain-$(date +%Y-%m-%d).log"
+report="$LOGS/last.json.part.$$"
+trap 'rm -f "$report"' EXIT
 status=0
-nice -n 10 "$ONEPIXEL" retrain "$CONFIG" --frames "$FRAMES" --out "$OUT" --json >"$LOGS/last.json.part" 2>>"$log" || status=$?
-mv "$LOGS/last.json.part" "$LOGS/last.json"
+nice -n 10 "$ONEPIXEL" retrain "$CONFIG" --frames "$FRAMES" --out "$OUT" --json >"$report" 2>>"$log" || status=$?
 case $status in
-0) echo "promoted: $LOGS/last.json" >>"$log" ;;
-3) echo "refused by a gate: $LOGS/last.json" >>"$log" ;;
+0) mv "$report" "$LOGS/last.json" && echo "promoted: $LOGS/last.json" >>"$log" ;;
+3) mv "$report" "$LOGS/last.json" && echo "refused by a gate: $LOGS/last.json" >>"$log" ;;
 *) echo "onepixel retrain failed with status $status; see $log" >&2 ;; # cron mails what is written here
 esac
 exit $status

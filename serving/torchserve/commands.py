@@ -48,12 +48,15 @@ def torchserve(
 
     When a worker answers, one line on standard output says where, and in which file the token is that calls need.
     """
-    from serving.torchserve.process import Ports, TorchServe
+    from serving.torchserve.process import TorchServe
 
     stop = stop_signal()
-    ports = Ports(grpc=grpc_port, http=http_port, management=0, metrics=0, grpc_management=0)
-    server = TorchServe(archive, ports, host=host, workers=workers, batch=batch)
+    server = TorchServe(
+        archive, grpc_port=grpc_port, http_port=http_port, host=host, workers=workers, batch=batch, stop=stop
+    )
     try:
+        if stop.is_set():
+            return
         key = server.folder / "key_file.json"
         report = {"grpc": server.grpc_address, "http": server.http_address, "model_name": server.name}
         report |= {"model_version": server.version, "key_file": str(key)}

@@ -94,18 +94,18 @@ class Handler:
 
     def _read(self, entry: dict[str, Any], context: Any, index: int) -> _Frame:
         began = time.monotonic_ns()
-        message = _message(entry, context, index)
-        if message is not None:
-            request = pb.SegmentRequest.FromString(message)
+        content = entry.get("request", entry.get("data", entry.get("body")))
+        if not isinstance(content, bytes | bytearray):
+            raise InputError("the request holds no image: send its bytes as they are, or a SegmentRequest")
+        is_message = _is_message(entry, context, index)
+        if is_message:
+            request = pb.SegmentRequest.FromString(bytes(content))
             options = SegmentOptions.from_message(request.options)
             pixels = wire.frame_pixels(request.frame, MAX_PIXELS)
         else:
-            content = entry.get("data", entry.get("body"))
-            if not isinstance(content, bytes | bytearray):
-                raise InputError("the request holds no image: send its bytes as they are, or a SegmentRequest")
             options, pixels = SegmentOptions(), decode_image(bytes(content))
         resized = resize_frame(pixels, *self._model.input_size)
-        return _Frame(pixels, resized, options, message is None, time.monotonic_ns() - began)
+        return _Frame(pixels, resized, options, not is_message, time.monotonic_ns() - began)
 
     def _encode(
         self, frame: _Frame, class_ids: Pixels, confidence: Pixels, inference_ns: int, context: Any, index: int
@@ -131,7 +131,7 @@ class Handler:
         return self._ended(context, index, answer, PROTOBUF)
 
     def _failed(self, message: str, entry: dict[str, Any], context: Any, index: int) -> bytes:
-        if _message(entry, context, index) is None:
+        if not _is_message(entry, context, index):
             context.set_response_status(400, idx=index, phrase="Bad Request")
             return message.encode()
         response = pb.StreamSegmentResponse()
@@ -156,10 +156,6 @@ def _asks_for_info(entry: dict[str, Any], context: Any, index: int) -> bool:
     return MODEL_INFO in entry or _header(context, index, CALL_HEADER) == MODEL_INFO
 
 
-def _message(entry: dict[str, Any], context: Any, index: int) -> bytes | None:
-    """Return the request's `SegmentRequest`, serialised; None where it is an image."""
-    if "request" in entry:
-        return bytes(entry["request"])
-    if "body" in entry and _header(context, index, "content-type") == PROTOBUF:
-        return bytes(entry["body"])
-    return None
+def _is_message(entry: dict[str, Any], context: Any, index: int) -> bool:
+    """Tell whether the request is a `SegmentRequest`; else it is an image."""
+    return "request" in entry or ("body" in entry and _header(context, index, "content-type") == PROTOBUF)

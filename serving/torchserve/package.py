@@ -5,6 +5,7 @@ same file makes the same bytes. The code is not in it: the worker imports the in
 """
 
 import json
+import re
 import zipfile
 from pathlib import Path
 
@@ -17,6 +18,8 @@ HANDLER_SOURCE = """from serving.torchserve.handler import handle
 
 __all__ = ["handle"]
 """
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+"""What TorchServe takes as a name or a version in an address."""
 _EPOCH = (1980, 1, 1, 0, 0, 0)
 
 
@@ -39,13 +42,15 @@ def package(model: Path, out: Path | None = None, *, name: str | None = None, ve
     Raises
     ------
     InputError
-        If the file is none that `onepixel export` wrote, or TorchServe would not take the name.
+        If the file is none that `onepixel export` wrote, TorchServe would not take the name or the version, or the
+        archive cannot be written.
     """
     Model.load(model)  # a broken file is told here, not by a worker that dies
     path_name, path_version = name_and_version(model)
     name, version = name or path_name, version or path_version
-    if not name.replace("-", "").replace("_", "").replace(".", "").isalnum():
-        raise InputError(f"--name: '{name}'; TorchServe takes letters, digits, '-', '_' and '.'")
+    for option, value in (("--name", name), ("--version", version)):
+        if not _NAME.fullmatch(value):
+            raise InputError(f"{option}: '{value}'; TorchServe takes letters, digits, '-', '_' and '.', of ASCII")
     if out is None:
         in_store = model.name == "model.onnx" and model.absolute().parent.name.isdecimal()
         out = (model.absolute().parents[2] if in_store else model.parent) / f"{name}.mar"
@@ -55,13 +60,17 @@ def package(model: Path, out: Path | None = None, *, name: str | None = None, ve
         "model": {"modelName": name, "serializedFile": "model.onnx", "handler": HANDLER, "modelVersion": version},
         "archiverVersion": "0.12.0",
     }
-    with whole_file(out) as temporary, zipfile.ZipFile(temporary, "w") as archive:
-        for entry, content in (
-            ("MAR-INF/MANIFEST.json", json.dumps(manifest, indent=2).encode()),
-            (HANDLER, HANDLER_SOURCE.encode()),
-            ("model.onnx", model.read_bytes()),
-        ):
-            archive.writestr(zipfile.ZipInfo(entry, _EPOCH), content)
+    entries = {
+        "MAR-INF/MANIFEST.json": json.dumps(manifest, indent=2).encode(),
+        HANDLER: HANDLER_SOURCE.encode(),
+        "model.onnx": model.read_bytes(),
+    }
+    try:
+        with whole_file(out) as temporary, zipfile.ZipFile(temporary, "w") as archive:
+            for entry, content in entries.items():
+                archive.writestr(zipfile.ZipInfo(entry, _EPOCH), content)
+    except OSError as error:
+        raise InputError(f"--out: {out} cannot be written: {error.strerror}") from error
     return out
 
 
@@ -75,7 +84,10 @@ def read_manifest(archive: Path) -> dict[str, str]:
     """
     try:
         with zipfile.ZipFile(archive) as opened:
-            content: dict[str, dict[str, str]] = json.loads(opened.read("MAR-INF/MANIFEST.json"))
-            return content["model"]
-    except (OSError, zipfile.BadZipFile, KeyError, json.JSONDecodeError) as error:
-        raise InputError(f"{archive}: not an archive that `onepixel package` wrote: {error}") from error
+            model: dict[str, str] = json.loads(opened.read("MAR-INF/MANIFEST.json"))["model"]
+            if all(_NAME.fullmatch(model[key]) for key in ("modelName", "modelVersion", "serializedFile", "handler")):
+                return model
+        reason = "its manifest has names that TorchServe would not take"
+    except (OSError, zipfile.BadZipFile, KeyError, TypeError, ValueError) as error:
+        reason = str(error)
+    raise InputError(f"{archive}: not an archive that `onepixel package` wrote: {reason}")

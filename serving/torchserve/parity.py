@@ -25,7 +25,7 @@ from serving.frames import Pixels, decode_image, encode_png
 from serving.model import Model
 from serving.server import Server
 from serving.torchserve.package import package
-from serving.torchserve.process import Ports, TorchServe, check_installed
+from serving.torchserve.process import TorchServe, check_installed
 
 SIZES = ((360, 480), (512, 1024), (97, 131), (480, 640))
 """Of the frames, in turn: the network's own, larger, odd, and another aspect."""
@@ -97,7 +97,7 @@ def main(model: Path, count: int) -> None:
         counts["open_inference_protocol"] = identical(answers, expected)
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         click.echo(f"{time.strftime('%H:%M:%S')} starting TorchServe", err=True)
-        torchserve = TorchServe(package(model, folder / f"{loaded.name}.mar"), Ports(0, 0, 0, 0, 0))
+        torchserve = TorchServe(package(model, folder / f"{loaded.name}.mar"))
         stack.callback(torchserve.stop)
         credentials = Credentials(token=torchserve.token)
         for route, address in (

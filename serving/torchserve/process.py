@@ -7,9 +7,9 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 
 import grpc
@@ -17,12 +17,13 @@ import grpc
 from serving.client import Client, ServerError
 from serving.credentials import Credentials
 from serving.errors import InputError
+from serving.frames import MAX_PIXELS
 from serving.torchserve.package import read_manifest
 
 STARTING, ENDING = 180.0, 20.0
 """Seconds that TorchServe may take until a worker answers, and to end."""
-MAX_MESSAGE = 2**25
-"""Bytes of a request and of an answer: raw RGB frames up to 3840 x 2160."""
+MAX_REQUEST = 2**25
+"""Bytes: raw RGB frames up to 3840 x 2160, or compressed ones up to the handler's limit of pixels."""
 CONFIG = """\
 inference_address=http://{host}:{http_port}
 management_address=http://127.0.0.1:{management_port}
@@ -36,25 +37,30 @@ token_expiration_min=5256000
 enable_model_api={model_control}
 install_py_dep_per_model=false
 allowed_urls=file:///dev/null
-max_request_size={most}
-max_response_size={most}
+max_request_size={max_request}
+max_response_size={max_response}
 model_store={store}
 load_models={archive}
 models={models}
 """
 """Loopback, tokens, no other models, no packages installed on request. The token lasts ten years: TorchServe
 would let it end after an hour, and says the new one to the management address alone."""
-
-
-@dataclass(frozen=True)
-class Ports:
-    """Where TorchServe listens; 0 takes a free one."""
-
-    grpc: int = 7070
-    http: int = 8080
-    management: int = 8081
-    metrics: int = 8082
-    grpc_management: int = 7071
+LOGGING = """\
+<Configuration>
+  <Appenders>
+    <RollingFile name="log" fileName="{folder}/log" filePattern="{folder}/log.%i">
+      <PatternLayout pattern="%d{{ISO8601}} [%-5p] %c - %m%n"/>
+      <SizeBasedTriggeringPolicy size="4 MB"/>
+      <DefaultRolloverStrategy max="1"/>
+    </RollingFile>
+  </Appenders>
+  <Loggers>
+    <Logger name="MODEL_LOG" level="info"/>
+    <Root level="warn"><AppenderRef ref="log"/></Root>
+  </Loggers>
+</Configuration>
+"""
+"""Log4j's: what goes wrong, and what the workers say, in at most two files of 4 MB."""
 
 
 class TorchServe:
@@ -64,8 +70,8 @@ class TorchServe:
     ----------
     archive
         What `package` wrote.
-    ports
-        Where it listens.
+    grpc_port, http_port
+        Where it answers; 0 takes free ones, as its management and its metrics do.
     host
         On which address.
     workers
@@ -76,6 +82,8 @@ class TorchServe:
         Milliseconds.
     model_control
         Whether its management address may load other archives of its store, `folder / "models"`.
+    stop
+        Ends the wait for the first worker when it is set; then what is returned may not be ready.
 
     Raises
     ------
@@ -86,58 +94,46 @@ class TorchServe:
     def __init__(
         self,
         archive: Path,
-        ports: Ports = Ports(),
         *,
+        grpc_port: int = 0,
+        http_port: int = 0,
         host: str = "127.0.0.1",
         workers: int = 1,
         batch: int = 4,
         batch_delay_ms: int = 2,
         model_control: bool = False,
+        stop: threading.Event | None = None,
     ) -> None:
         check_installed()
         manifest = read_manifest(archive)
         self.name, self.version = manifest["modelName"], manifest["modelVersion"]
+        grpc_port, http_port = grpc_port or _free_port(), http_port or _free_port()
+        self.grpc_address = f"torchserve://{host}:{grpc_port}"
+        self.http_address = f"torchserve+http://{host}:{http_port}"
+        self.management_port = _free_port()
         self.folder = Path(tempfile.mkdtemp(prefix="torchserve-"))
-        self.grpc_address = f"torchserve://{host}:{ports.grpc or _free_port()}"
-        self.http_address = f"torchserve+http://{host}:{ports.http or _free_port()}"
-        store = self.folder / "models"
-        store.mkdir()
-        shutil.copyfile(archive, store / archive.name)
-        models = {self.name: {self.version: _model(archive.name, workers, batch, batch_delay_ms)}}
-        self.management_port = ports.management or _free_port()
-        config = CONFIG.format(
-            host=host,
-            http_port=self.http_address.rpartition(":")[2],
-            grpc_port=self.grpc_address.rpartition(":")[2],
-            management_port=self.management_port,
-            metrics_port=ports.metrics or _free_port(),
-            grpc_management_port=ports.grpc_management or _free_port(),
-            most=MAX_MESSAGE,
-            model_control=str(model_control).lower(),
-            store=store,
-            archive=archive.name,
-            models=json.dumps(models),
-        )
-        (self.folder / "config.properties").write_text(config)
-        self._log = (self.folder / "log").open("ab")
-        command = [
-            str(Path(sys.executable).parent / "torchserve"),
-            "--foreground",
-            "--start",
-            "--model-store",
-            str(store),
-        ]
-        command += ["--ts-config", str(self.folder / "config.properties")]
-        self._process = subprocess.Popen(
-            command,
-            cwd=self.folder,
-            stdout=self._log,
-            stderr=self._log,
-            env=_environment(self.folder),
-            start_new_session=True,
-        )
+        self._process: subprocess.Popen[bytes] | None = None
         try:
-            self._wait_ready()
+            store = self.folder / "models"
+            store.mkdir()
+            shutil.copyfile(archive, store / f"{self.name}.mar")
+            models = {self.name: {self.version: _model(f"{self.name}.mar", workers, batch, batch_delay_ms)}}
+            config = CONFIG.format(
+                host=host,
+                http_port=http_port,
+                grpc_port=grpc_port,
+                management_port=self.management_port,
+                metrics_port=_free_port(),
+                grpc_management_port=_free_port(),
+                max_request=MAX_REQUEST,
+                max_response=min(2**31 - 1, 2 * MAX_PIXELS * batch + 2**20),  # a batch's masks and confidences
+                model_control=str(model_control).lower(),
+                store=store,
+                archive=f"{self.name}.mar",
+                models=json.dumps(models),
+            )
+            self._start(config)
+            self._wait_ready(stop or threading.Event())
         except BaseException:
             self.stop()
             raise
@@ -145,6 +141,7 @@ class TorchServe:
     @property
     def pid(self) -> int:
         """Of its first process, whose children are the frontend and the workers."""
+        assert self._process is not None
         return self._process.pid
 
     @property
@@ -159,41 +156,59 @@ class TorchServe:
 
     def is_running(self) -> bool:
         """Tell whether it has not ended by itself."""
-        return self._process.poll() is None
+        return self._process is not None and self._process.poll() is None
 
     def stop(self) -> None:
         """End it and its workers, and take its folder away."""
-        with suppress(ProcessLookupError):
-            os.killpg(self._process.pid, signal.SIGTERM)
-        with suppress(subprocess.TimeoutExpired):
-            self._process.wait(ENDING)
-        with suppress(ProcessLookupError):
-            os.killpg(self._process.pid, signal.SIGKILL)
-        self._process.wait()
-        self._log.close()
+        if self._process is not None:
+            with suppress(ProcessLookupError):
+                os.killpg(self._process.pid, signal.SIGTERM)
+            with suppress(subprocess.TimeoutExpired):
+                self._process.wait(ENDING)
+            with suppress(ProcessLookupError):
+                os.killpg(self._process.pid, signal.SIGKILL)
+            self._process.wait()
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def log_tail(self) -> str:
         """Return the end of what it has said."""
-        return (self.folder / "log").read_text(errors="replace")[-2000:]
+        said = (self.folder / name for name in ("output", "log"))
+        return "".join(path.read_text(errors="replace") for path in said if path.exists())[-2000:]
+
+    def _start(self, config: str) -> None:
+        (self.folder / "config.properties").write_text(config)
+        (self.folder / "log4j2.xml").write_text(LOGGING.format(folder=self.folder))
+        command = [str(Path(sys.executable).parent / "torchserve"), "--foreground", "--start"]
+        command += ["--model-store", str(self.folder / "models")]
+        command += ["--ts-config", str(self.folder / "config.properties")]
+        command += ["--log-config", str(self.folder / "log4j2.xml")]
+        with (self.folder / "output").open("wb") as output:
+            self._process = subprocess.Popen(
+                command,
+                cwd=self.folder,
+                stdout=output,
+                stderr=output,
+                env=_environment(self.folder),
+                start_new_session=True,
+            )
 
     def _key(self, kind: str) -> str:
         content = json.loads((self.folder / "key_file.json").read_text())
         return str(content[kind]["key"])
 
-    def _wait_ready(self) -> None:
-        """Wait until a worker has described the model, which it can once it has loaded it."""
+    def _wait_ready(self, stop: threading.Event) -> None:
+        """Wait until a worker has described the model, which it can once it has loaded it; or for `stop`."""
         deadline = time.monotonic() + STARTING
-        while time.monotonic() < deadline:
+        while not stop.wait(0.3):
+            if time.monotonic() > deadline:
+                raise InputError(f"TorchServe: no worker answers within {STARTING:.0f} s:\n{self.log_tail()}")
             if not self.is_running():
                 raise InputError(f"TorchServe ended before it was ready:\n{self.log_tail()}")
             with suppress(OSError, ValueError, ServerError, grpc.RpcError):  # the key's file may not be whole yet
                 credentials = Credentials(token=self.token)
-                with Client(self.grpc_address, model_name=self.name, credentials=credentials, timeout=10) as client:
+                with Client(self.grpc_address, model_name=self.name, credentials=credentials, timeout=2) as client:
                     client.model_info()
                     return
-            time.sleep(0.3)
-        raise InputError(f"TorchServe: no worker answers within {STARTING:.0f} s:\n{self.log_tail()}")
 
 
 def check_installed() -> None:
@@ -220,10 +235,8 @@ def _model(archive: str, workers: int, batch: int, batch_delay_ms: int) -> dict[
 
 def _environment(folder: Path) -> dict[str, str]:
     binaries = str(Path(sys.executable).parent)
-    places = [place for place in (os.environ.get("PYTHONPATH"),) if place]
     return os.environ | {
         "PATH": f"{binaries}:{os.environ.get('PATH', '')}",
-        "PYTHONPATH": ":".join(places),
         "TMPDIR": str(folder),  # Python's and Java's: sockets and process number would be another TorchServe's
         "TEMP": str(folder),
         "TS_DISABLE_TOKEN_AUTHORIZATION": "false",

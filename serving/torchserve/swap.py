@@ -23,7 +23,7 @@ from serving.client import Client, Credentials, ServerError
 from serving.errors import InputError
 from serving.model import Model, name_and_version
 from serving.torchserve.package import package
-from serving.torchserve.process import Ports, TorchServe
+from serving.torchserve.process import TorchServe
 
 CLIENTS = 2
 CALM = 10.0
@@ -57,7 +57,7 @@ def swap(model: Path) -> dict[str, Any]:
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         first = package(model, folder / "first.mar", name=name, version=FIRST)
-        torchserve = TorchServe(first, Ports(0, 0, 0, 0, 0), model_control=True)
+        torchserve = TorchServe(first, model_control=True)
         stack.callback(torchserve.stop)
         package(model, torchserve.folder / "models" / "second.mar", name=name, version=SECOND)
         pool, ended = stack.enter_context(ThreadPoolExecutor(CLIENTS)), threading.Event()

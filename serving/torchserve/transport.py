@@ -6,10 +6,11 @@ with a few on their way, and gives the outcomes in order.
 """
 
 import http.client
-import threading
+import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import Any
 
 import grpc
@@ -24,6 +25,8 @@ GRPC_SCHEME, HTTP_SCHEME = "torchserve://", "torchserve+http://"
 PROTOBUF = "application/x-protobuf"
 IN_FLIGHT = 4
 """Frames of a stream that are on their way at once, so that TorchServe can make batches."""
+PAUSE = 0.2
+"""Seconds between two questions whether it is there."""
 _STATUS = {
     400: grpc.StatusCode.INVALID_ARGUMENT,
     401: grpc.StatusCode.UNAUTHENTICATED,
@@ -87,8 +90,18 @@ class _Stub:
         wait_for_ready: bool = False,
         metadata: Metadata = (),
     ) -> pb.GetModelInfoResponse:
-        """Describe the model."""
-        return pb.GetModelInfoResponse.FromString(self._ask("model-info", b"1", timeout, metadata))
+        """Describe the model; with `wait_for_ready`, as soon as a worker answers."""
+        deadline = None if timeout is None else time.monotonic() + timeout
+        while True:
+            try:
+                return pb.GetModelInfoResponse.FromString(self._ask("model-info", b"1", timeout, metadata))
+            except grpc.RpcError as error:
+                left = None if deadline is None else deadline - time.monotonic() - PAUSE
+                away = error.code() is grpc.StatusCode.UNAVAILABLE
+                if not (wait_for_ready and away) or (left is not None and left <= 0):
+                    raise
+            time.sleep(PAUSE)
+            timeout = left
 
     def Segment(
         self, request: pb.SegmentRequest, timeout: float | None = None, metadata: Metadata = ()
@@ -133,27 +146,20 @@ def open_grpc(channel: grpc.Channel, model: dict[str, str]) -> _Stub:
 
 
 def open_http(address: str, model: dict[str, str]) -> tuple["_Connections", _Stub]:
-    """Return what closes the connections, of which each thread has one, and the stub over TorchServe's HTTP."""
+    """Return what closes the connections, and the stub over TorchServe's HTTP."""
     path = f"/predictions/{model['model_name']}" + (f"/{model['model_version']}" if model["model_version"] else "")
-    local = threading.local()
-    every: list[http.client.HTTPConnection] = []
+    connections = _Connections(address)
 
     def ask(what: str, content: bytes, timeout: float | None, metadata: Metadata) -> bytes:
         headers = {"Content-Type": PROTOBUF, **{key.title(): value for key, value in metadata}}
         if what == "model-info":
             headers["onepixel-call"] = what
         try:
-            connection = getattr(local, "connection", None)
-            if connection is None:
-                connection = local.connection = http.client.HTTPConnection(address, timeout=timeout)
-                every.append(connection)
-            connection.timeout = timeout
-            connection.request("POST", path, content, headers)
-            answer = connection.getresponse()
-            body: bytes = answer.read()
+            with connections.one(timeout) as connection:
+                connection.request("POST", path, content, headers)
+                answer = connection.getresponse()
+                body: bytes = answer.read()
         except (OSError, http.client.HTTPException) as error:
-            if (connection := getattr(local, "connection", None)) is not None:
-                connection.close()
             code = grpc.StatusCode.DEADLINE_EXCEEDED if isinstance(error, TimeoutError) else grpc.StatusCode.UNAVAILABLE
             raise TransportError(code, f"{address}: {error}") from error
         if answer.status != 200:
@@ -164,19 +170,41 @@ def open_http(address: str, model: dict[str, str]) -> tuple["_Connections", _Stu
             raise TransportError(status, said or answer.reason)
         return body
 
-    return _Connections(every), _Stub(model["model_name"], ask)
+    return connections, _Stub(model["model_name"], ask)
 
 
 class _Connections:
-    """Open HTTP connections."""
+    """HTTP connections to one address, as many as there are calls at once."""
 
-    def __init__(self, every: list[http.client.HTTPConnection]) -> None:
-        self._every = every
+    def __init__(self, address: str) -> None:
+        self._address = address
+        self._idle: deque[http.client.HTTPConnection] = deque()
+        self._closed = False
+
+    @contextmanager
+    def one(self, timeout: float | None) -> Iterator[http.client.HTTPConnection]:
+        """Lend a connection, whose socket waits `timeout` seconds at most; one that fails is not lent again."""
+        try:
+            connection = self._idle.pop()
+        except IndexError:
+            connection = http.client.HTTPConnection(self._address)
+        connection.timeout = timeout
+        if connection.sock is not None:
+            connection.sock.settimeout(timeout)
+        try:
+            yield connection
+        except BaseException:
+            connection.close()
+            raise
+        self._idle.append(connection)
+        if self._closed:
+            self.close()
 
     def close(self) -> None:
-        """Close them."""
-        for connection in self._every:
-            connection.close()
+        """Close those that are idle, and the others when their calls have ended."""
+        self._closed = True
+        while self._idle:
+            self._idle.pop().close()
 
 
 def _outcome(frame: pb.Frame, answer: "Future[pb.SegmentResponse]") -> pb.StreamSegmentResponse:

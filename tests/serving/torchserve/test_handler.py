@@ -86,6 +86,7 @@ def test_a_bad_frame_fails_alone(handler, model, frame):
             {"request": request(frame)},
             {"body": bytearray(b"\xff\xff\xff")},
             {"data": "text"},
+            {"request": 7},
         ],
         context,
     )
@@ -94,6 +95,7 @@ def test_a_bad_frame_fails_alone(handler, model, frame):
     good = Segmentation.from_message(outcome(answers[2]).segmentation)
     np.testing.assert_array_equal(good.mask, model.segment(frame)[0])
     assert outcome(answers[3]).error.code == 3
+    assert outcome(answers[5]).error.code == 3 and "holds no image" in outcome(answers[5]).error.message
 
 
 def test_the_archive_is_the_same_for_the_same_file_and_holds_its_bytes(model_path, tmp_path):
@@ -122,7 +124,16 @@ def test_what_is_no_model_or_archive_is_told(tmp_path, model_path):
     (tmp_path / "x.onnx").write_bytes(b"half")
     with pytest.raises(InputError, match="not an ONNX file"):
         package(tmp_path / "x.onnx")
-    with pytest.raises(InputError, match="TorchServe takes letters"):
-        package(model_path, tmp_path / "y.mar", name="a b")
+    for wrong in ({"name": "a b"}, {"name": "kamera-süd"}, {"version": "1/2"}, {"name": ".."}):
+        with pytest.raises(InputError, match=f"--{next(iter(wrong))}: .* TorchServe takes letters"):
+            package(model_path, tmp_path / "y.mar", **wrong)
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InputError, match=r"--out: .*y.mar cannot be written: "):
+        package(model_path, tmp_path / "file" / "y.mar", name="tiny")
     with pytest.raises(InputError, match="not an archive that `onepixel package` wrote"):
         read_manifest(tmp_path / "x.onnx")
+    for model in ({"modelName": "tiny"}, {"modelName": "a\nb", "modelVersion": "1"}, {"modelName": 7}, []):
+        with zipfile.ZipFile(tmp_path / "z.mar", "w") as archive:
+            archive.writestr("MAR-INF/MANIFEST.json", json.dumps({"model": model}))
+        with pytest.raises(InputError, match=r"z\.mar: not an archive that `onepixel package` wrote: "):
+            read_manifest(tmp_path / "z.mar")

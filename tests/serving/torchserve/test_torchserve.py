@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import threading
@@ -13,9 +14,9 @@ import numpy as np
 import pytest
 
 from serving.benchmarks.workload import street_like_jpeg
-from serving.client import Client, Credentials, ServerError
+from serving.client import Client, Credentials, SegmentOptions, ServerError
 from serving.errors import InputError
-from serving.frames import decode_image
+from serving.frames import decode_image, encode_png
 from serving.model import Model
 from serving.torchserve.process import check_installed
 
@@ -105,6 +106,20 @@ def test_a_frame_that_is_too_large_ends_alone(client, jpeg, expected):
     assert is_answered(client, jpeg, expected)
 
 
+def test_a_large_frame_is_answered_whole(client):
+    frame = np.full((4096, 4096, 3), 90, np.uint8)
+    answer = client.segment(bytes(encode_png(frame[..., 0])), SegmentOptions(want_confidence=True))
+    assert answer.mask.shape == answer.confidence.shape == (4096, 4096)
+
+
+def test_the_line_for_curl_in_the_manual_brings_a_mask(torchserve, token, jpeg, expected, tmp_path):
+    (line,) = re.findall(r"^    (curl .+)$", Path("docs/torchserve.md").read_text(), re.MULTILINE)
+    (tmp_path / "frame.jpg").write_bytes(jpeg)
+    line = line.replace("http://127.0.0.1:8080", torchserve["http"].replace("torchserve+http", "http"))
+    subprocess.run(line, shell=True, check=True, cwd=tmp_path, env=os.environ | {"TOKEN": token})
+    assert np.array_equal(decode_image((tmp_path / "mask.png").read_bytes())[..., 0], expected)
+
+
 @pytest.mark.parametrize("wrong", ["", "wrong"])
 def test_who_has_no_token_or_a_wrong_one_is_refused(address, client, jpeg, expected, wrong):
     with (
@@ -137,6 +152,22 @@ def test_a_stream_gives_each_frame_its_outcome_in_order(client, jpeg, expected):
     assert [outcome.sequence for outcome in outcomes] == [0, 1, 2]
     assert outcomes[1].error.code is grpc.StatusCode.INVALID_ARGUMENT
     assert np.array_equal(outcomes[2].segmentation.mask, expected)
+
+
+def test_a_stop_while_it_starts_leaves_nothing(python, tmp_path):
+    subprocess.run([python, "-m", "serving", "package", SHIPPED, "--out", tmp_path / "camvid.mar"], check=True)
+    (tmp_path / "temporary").mkdir()
+    command = [python, "-m", "serving", "torchserve", tmp_path / "camvid.mar", "--grpc-port", "0", "--http-port", "0"]
+    environment = os.environ | {"TMPDIR": str(tmp_path / "temporary")}
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, env=environment)
+    while not list((tmp_path / "temporary").glob("torchserve-*/log")):  # Java has begun
+        assert process.poll() is None
+        time.sleep(0.05)
+    process.send_signal(signal.SIGTERM)
+    assert process.communicate(timeout=60)[0] == b"" and process.returncode == 0
+    assert list((tmp_path / "temporary").iterdir()) == []
+    listed = subprocess.run(["pgrep", "-f", str(tmp_path / "temporary")], stdout=subprocess.PIPE)
+    assert listed.stdout == b""
 
 
 def test_where_java_is_missing_it_says_so(monkeypatch):
