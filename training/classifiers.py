@@ -1,4 +1,4 @@
-"""torchvision's classifiers with their weights, from a safetensors file or by torchvision's own names."""
+"""torchvision's classifiers, which features and networks start from: weights, what they are given, a finer grid."""
 
 from pathlib import Path
 
@@ -8,6 +8,11 @@ from torch import nn
 from torchvision import models
 
 from serving.errors import InputError
+
+MEAN = (0.485, 0.456, 0.406)
+"""Of ImageNet's red, green, blue in [0, 1]; what torchvision's classifiers are given."""
+DEVIATION = (0.229, 0.224, 0.225)
+"""Standard deviation, likewise."""
 
 
 def load_torchvision(architecture: str, weights: str, setting: str) -> nn.Module:
@@ -45,6 +50,33 @@ def load_torchvision(architecture: str, weights: str, setting: str) -> nn.Module
         if not value.isfinite().all():
             raise InputError(f"{setting}: {weights} of {architecture}: {name} has values that are not finite")
     return network.eval()
+
+
+def dilate(backbone: nn.Module, output_stride: int) -> None:
+    """Hold a backbone's stride at `output_stride`, in place, without touching its weights.
+
+    Beyond that stride, each convolution that would halve the grid keeps it, and the ones after it are dilated by
+    twice as much instead, so that each sees the same input as before (Chen et al., 2017, section 3.1).
+
+    Parameters
+    ----------
+    backbone
+        Convolutions of 1 x 1 and 3 x 3 in the order of `modules`, of stride 1 or 2, padded to keep the grid.
+    output_stride
+        A power of two, pixels per cell.
+    """
+    stride = dilation = 1
+    for module in backbone.modules():
+        if not isinstance(module, nn.Conv2d):
+            continue
+        if module.kernel_size != (1, 1):
+            module.dilation = module.padding = (dilation, dilation)
+        if module.stride == (2, 2):
+            if stride < output_stride:
+                stride *= 2
+            else:
+                module.stride = (1, 1)
+                dilation *= 2
 
 
 def _by_name(architecture: str, weights: str, setting: str) -> nn.Module:

@@ -67,14 +67,14 @@ def ablate(
     if "iterations" in tables:
         if tables != ("iterations",) or limit or pixel_files or train:
             raise InputError("--table iterations: takes no other table, --limit, --pixels or --train beside it")
-        from training import iterations
+        from training.ablation import iterations
 
         found = iterations.run_iterations(
             config, overrides, folder, results or Path("results") / settings.name, warn=warn
         )
         print_report(iterations.as_json(found), as_json, [iterations.markdown(found), f"also in {folder}"])
         return
-    from training.ablation import markdown, run_ablation
+    from training.ablation.pseudo_labels import markdown, run_ablation
 
     tables = tables or ("features", "refinement", "presets")
     rows = run_ablation(config, overrides, tables, folder, limit=limit, pixel_files=pixel_files, train=train, warn=warn)
@@ -241,8 +241,8 @@ def bench_export(networks: "tuple[NetworkName, ...]", as_json: bool) -> None:
 
     Over networks, precisions and input sizes.
     """
-    from training.export_table import LEARNING_RATES, as_markdown, export_table
-    from training.export_table import as_json as report
+    from training.export.table import LEARNING_RATES, as_markdown, export_table
+    from training.export.table import as_json as report
 
     rows = export_table(networks or tuple(LEARNING_RATES))
     print_report(report(rows), as_json, as_markdown(rows))

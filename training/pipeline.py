@@ -31,13 +31,13 @@ from training.evaluation.figures import panel, save_png
 from training.evaluation.metrics import ConfusionMatrix
 from training.evaluation.score_histograms import score_histograms
 from training.experiments.description import describe_run
-from training.export import describe_classes
+from training.export.export import describe_classes
+from training.export.precisions import CALIBRATION_FRAMES, Precision, export_precision
 from training.features.cam import load_classifier
 from training.features.embedding import EmbeddedRegions, LayerPasses
 from training.features.extraction import extract_features
 from training.features.regions import RegionFeatures
 from training.features.saliency.views import open_saliency
-from training.precisions import CALIBRATION_FRAMES, Precision, export_precision
 from training.pseudo_labels.propagation import Propagation
 from training.pseudo_labels.rounds import FrameLabels, labels_by_prediction, labels_by_scores, scores_with_prediction
 from training.pseudo_labels.scoring import score_frames

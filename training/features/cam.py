@@ -16,9 +16,8 @@ from torch.nn.utils import fuse_conv_bn_eval
 from torchvision import models
 
 from serving.errors import InputError
-from training.classifiers import load_torchvision
+from training.classifiers import DEVIATION, MEAN, load_torchvision
 from training.features.mosf import region_weights, slicing
-from training.segmentation.networks import DEVIATION, MEAN
 from training.settings.method import CamSettings
 
 BATCH_PIXELS = {"cpu": 220_000, "cuda": 8_000_000}

@@ -28,8 +28,8 @@ from torch.utils.data import DataLoader, Dataset
 from torchvision.models import mobilenet_v2
 from tqdm import tqdm
 
+from training.classifiers import DEVIATION, MEAN
 from training.datasets.crops import CROP_CLASSES, object_crop
-from training.segmentation.networks import DEVIATION, MEAN
 
 WIDTH = 0.5
 """Width multiplier: 0.75 million parameters, 1.5 MB in half precision."""

@@ -22,11 +22,11 @@ from torchvision.models.feature_extraction import create_feature_extractor, get_
 
 from serving.errors import InputError
 from serving.files import whole_file
+from training.classifiers import DEVIATION, MEAN, dilate
 from training.features.edges import edge_map
 from training.features.lab import rgb_to_lab
 from training.features.mosf import region_weights
 from training.features.superpixels import adjacency, bands, centroids, superpixels
-from training.segmentation.networks import DEVIATION, MEAN, dilate
 from training.settings.method import EmbeddingSettings, SuperpixelSettings
 
 POSITION_DEVIATION = (0.29, 0.145)

@@ -14,7 +14,7 @@ from serving.model import Model
 from serving.registry import LEAST_GOLDEN_AGREEMENT, check_digest, check_golden
 from serving.settings import EngineSettings
 from training.configuration import read_settings
-from training.export import NEAR_TIE, differences
+from training.export.export import NEAR_TIE, differences
 from training.promotion.gate import Gate
 from training.promotion.registry import Downloaded
 from training.segmentation.prediction import Segmenter

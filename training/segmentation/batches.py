@@ -14,8 +14,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from training.classifiers import DEVIATION, MEAN
 from training.datasets.base import Frame, Labels
-from training.segmentation.networks import DEVIATION, MEAN
 from training.settings.learning import TrainerSettings
 from training.taxonomy import IGNORED
 

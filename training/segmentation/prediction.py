@@ -14,7 +14,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from serving.frames import resize_frame, resize_mask
-from training.segmentation.networks import DEVIATION, MEAN, DeepLab, resize_logits
+from training.classifiers import DEVIATION, MEAN
+from training.segmentation.networks import DeepLab, resize_logits
 from training.segmentation.tiles import tiles
 from training.settings.learning import PredictionSettings
 

@@ -16,7 +16,7 @@ from serving.frames import encode_png
 from tests.training.promotion.conftest import SIZE, describe
 from training.cli import main
 from training.configuration import load_settings
-from training.export import describe_classes
+from training.export.export import describe_classes
 from training.promotion.commands import REFUSED
 from training.promotion.promotion import Promotion, Refused
 from training.taxonomy import CAMVID

@@ -5,8 +5,7 @@ is the only way from there to pixels: the trainer's loss, `prediction` and the e
 `build_network` makes the one that the settings name.
 """
 
-from training.segmentation.networks.base import DEVIATION, MEAN, DeepLab, ParameterGroup
-from training.segmentation.networks.dilation import dilate
+from training.segmentation.networks.base import DeepLab, ParameterGroup
 from training.segmentation.networks.mobilenet_v2 import DeepLabMobileNetV2, DeepLabMobileNetV2Skip
 from training.segmentation.networks.registry import NETWORKS, build_network
 from training.segmentation.networks.resize import resize_logits
@@ -14,8 +13,6 @@ from training.segmentation.networks.resnet101 import DeepLabResNet101
 from training.segmentation.networks.vgg16 import DeepLabVGG16, DeepLabVGG16LargeFOV
 
 __all__ = [
-    "DEVIATION",
-    "MEAN",
     "NETWORKS",
     "DeepLab",
     "DeepLabMobileNetV2",
@@ -25,6 +22,5 @@ __all__ = [
     "DeepLabVGG16LargeFOV",
     "ParameterGroup",
     "build_network",
-    "dilate",
     "resize_logits",
 ]

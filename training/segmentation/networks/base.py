@@ -10,11 +10,6 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
-MEAN = (0.485, 0.456, 0.406)
-"""Of ImageNet's red, green, blue in [0, 1]; what torchvision's classifiers are given."""
-DEVIATION = (0.229, 0.224, 0.225)
-"""Standard deviation, likewise."""
-
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class ParameterGroup:

@@ -7,8 +7,8 @@ import torch
 import torchvision
 from torch import Tensor, nn
 
+from training.classifiers import dilate
 from training.segmentation.networks.base import DeepLab, ParameterGroup, check_output_stride, rate_groups
-from training.segmentation.networks.dilation import dilate
 from training.segmentation.networks.heads import AtrousSpatialPyramid, start_class_layer
 from training.segmentation.networks.resize import resize_logits
 

@@ -11,6 +11,7 @@ from torchvision import models
 
 from serving.errors import InputError
 from training.classifiers import load_torchvision
+from training.features.cam import load_classifier
 from training.segmentation.networks.base import DeepLab
 from training.segmentation.networks.mobilenet_v2 import DeepLabMobileNetV2, DeepLabMobileNetV2Skip
 from training.segmentation.networks.resnet101 import DeepLabResNet101
@@ -84,6 +85,4 @@ def _classifier(settings: NetworkSettings, cam: CamSettings, architecture: str, 
             f"{architecture}; give a safetensors file of torchvision's {architecture} (--set network.weights=FILE) or "
             "a torchvision name such as IMAGENET1K_V1"
         )
-    from training.features.cam import load_classifier  # which imports this package
-
     return load_classifier(cam)

@@ -10,7 +10,7 @@ from torch import nn
 
 from serving.errors import InputError
 from serving.metadata import ClassDescription, DatasetDescription, ModelMetadata
-from training.export import export_onnx
+from training.export.export import export_onnx
 from training.segmentation.checkpoints import load_network, save_network
 from training.segmentation.networks import NETWORKS, build_network
 from training.settings.learning import NetworkSettings

@@ -8,13 +8,13 @@ import torch
 
 from serving.errors import InputError
 from serving.model import Model
-from tests.training.test_export import make_frames, make_metadata, make_network
-from training import precisions
+from tests.training.export.test_export import make_frames, make_metadata, make_network
 from training.configuration import load_settings
 from training.datasets.streets import Streets
-from training.export import EXPORTERS, build_model
+from training.export import precisions
+from training.export.export import EXPORTERS, build_model
+from training.export.precisions import convert, half
 from training.pipeline import Pipeline
-from training.precisions import convert, half
 from training.segmentation.prediction import Segmenter
 
 SHIPPED = "model_store/camvid/1/model.onnx"

@@ -25,7 +25,7 @@ from serving.model import Model
 from serving.quantisation import quantise
 from training.datasets import Dataset
 from training.evaluation.metrics import ConfusionMatrix
-from training.export import export_onnx
+from training.export.export import export_onnx
 from training.segmentation.networks import DeepLab
 
 Precision = Literal["fp32", "fp16", "int8"]

@@ -2,17 +2,17 @@
 
 import pytest
 
-from training import export_table
-from training.export import OPSET
-from training.export_table import as_json, as_markdown
+from training.export import table
+from training.export.export import OPSET
+from training.export.table import as_json, as_markdown
 
 
 @pytest.fixture
 def rows(monkeypatch):
-    monkeypatch.setattr(export_table, "SIZES", ((65, 97),))
-    monkeypatch.setattr(export_table, "FRAMES", 3)
-    monkeypatch.setattr(export_table, "UPDATES", 6)
-    return export_table.export_table(["deeplab_mobilenet_v2"])
+    monkeypatch.setattr(table, "SIZES", ((65, 97),))
+    monkeypatch.setattr(table, "FRAMES", 3)
+    monkeypatch.setattr(table, "UPDATES", 6)
+    return table.export_table(["deeplab_mobilenet_v2"])
 
 
 @pytest.mark.slow

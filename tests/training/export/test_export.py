@@ -7,11 +7,11 @@ import pytest
 import torch
 from torchvision.models import MobileNetV2
 
-import training.export
+import training.export.export
 from serving.errors import InputError
 from serving.metadata import ClassDescription, DatasetDescription, ModelMetadata
 from serving.model import Model
-from training.export import OPSET, export_onnx
+from training.export.export import OPSET, export_onnx
 from training.segmentation.networks import DeepLabMobileNetV2
 from training.segmentation.prediction import predict
 
@@ -92,7 +92,7 @@ def test_predict_agrees_with_the_served_file(export, size):
 
 
 def test_a_file_that_answers_otherwise_is_not_written(export, tmp_path, monkeypatch):
-    monkeypatch.setattr(training.export, "build_model", lambda *_: onnx.load(export.path))
+    monkeypatch.setattr(training.export.export, "build_model", lambda *_: onnx.load(export.path))
     with pytest.raises(InputError, match=r"does not answer as its network: \d+ pixels differ .* not written"):
         export_onnx(make_network(seed=1), make_metadata(), tmp_path / "model.onnx", make_frames(1))
     assert list(tmp_path.iterdir()) == []

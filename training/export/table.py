@@ -20,8 +20,8 @@ from serving.metadata import DatasetDescription, ModelMetadata
 from serving.model import Model
 from serving.settings import EngineSettings
 from training.datasets.streets import Streets
-from training.export import NEAR_TIE, OPSET, describe_classes, differences, export_onnx
-from training.precisions import Precision, try_precision
+from training.export.export import NEAR_TIE, OPSET, describe_classes, differences, export_onnx
+from training.export.precisions import Precision, try_precision
 from training.segmentation.batches import Sample
 from training.segmentation.networks import DeepLab, build_network
 from training.segmentation.prediction import Segmenter

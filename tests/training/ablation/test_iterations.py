@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from training import iterations
+from training.ablation import iterations
+from training.ablation.iterations import LINES, IterationRow, Line, figure, known_before, markdown, run_iterations
 from training.cli import main
 from training.configuration import load_settings
-from training.iterations import LINES, IterationRow, Line, figure, known_before, markdown, run_iterations
 
 STAGES = ("features", "bounds", "round_0/pseudo_labels", "round_0/network", "round_0/evaluation")
 

@@ -9,7 +9,7 @@ import pytest
 from click.testing import CliRunner
 from PIL import Image
 
-from training.ablation import TABLES, Row, figure, markdown
+from training.ablation.pseudo_labels import TABLES, Row, figure, markdown
 from training.annotations.pixels import sibling_files
 from training.cli import main
 from training.configuration import load_settings
