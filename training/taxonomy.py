@@ -1,9 +1,9 @@
-"""The classes of each data set, as data: name, colour, category, kind and vertical bands.
+"""The classes of each data set, as data: name, colour, category, kind, vertical bands and width.
 
 The kind divides classes into objects, which semantic features describe, and scenes, which colour and texture describe
 (paper, section 4.2). The bands are the location prior of figure 6 (a): the frame is cut into four equal rows, 1 to 4
-from the top, and a class may stand only in its own rows. Class ids everywhere are positions in `Taxonomy.classes`
-(Cityscapes calls them train ids); 255 is ignored.
+from the top, and a class may stand only in its own rows. A pole is known by its width, too. Class ids everywhere are
+positions in `Taxonomy.classes` (Cityscapes calls them train ids); 255 is ignored.
 """
 
 from dataclasses import dataclass
@@ -33,6 +33,8 @@ class ClassInfo:
     """Described by semantic features (`object`) or by colour and texture (`scene`)."""
     bands: tuple[int, ...]
     """The rows, 1 (top) to 4 (bottom), where it may stand."""
+    most_width: float = 1.0
+    """Columns that a superpixel of it may span, as a share of the frame's."""
 
 
 @dataclass(frozen=True)
@@ -71,6 +73,11 @@ class Taxonomy:
         """Where each class may stand, bool [4, C]; row 0 is the top band."""
         return np.array([[band in info.bands for info in self.classes] for band in range(1, BANDS + 1)])
 
+    @cached_property
+    def most_width(self) -> NDArray[np.float32]:
+        """How wide a superpixel of each class may be, float32 [C], as a share of the frame's width."""
+        return np.array([info.most_width for info in self.classes], np.float32)
+
     def ids_of(self, kind: Kind) -> NDArray[np.int64]:
         """Return the ids of the classes of one kind, int64, ascending."""
         return np.array([i for i, info in enumerate(self.classes) if info.kind == kind], np.int64)
@@ -92,10 +99,18 @@ _SKY = (1, 2)
 _UPPER = (1, 2, 3)
 _GROUND = (3, 4)
 _OTHER = (2, 3, 4)
+_THIN = 0.02
 
 
-def _class(name: str, colour: tuple[int, int, int], category: str, kind: Kind, bands: tuple[int, ...]) -> ClassInfo:
-    return ClassInfo(name=name, colour=colour, category=category, kind=kind, bands=bands)
+def _class(
+    name: str,
+    colour: tuple[int, int, int],
+    category: str,
+    kind: Kind,
+    bands: tuple[int, ...],
+    most_width: float = 1.0,
+) -> ClassInfo:
+    return ClassInfo(name=name, colour=colour, category=category, kind=kind, bands=bands, most_width=most_width)
 
 
 CITYSCAPES = Taxonomy(
@@ -106,7 +121,7 @@ CITYSCAPES = Taxonomy(
         _class("building", (70, 70, 70), "construction", "scene", _UPPER),
         _class("wall", (102, 102, 156), "construction", "scene", _OTHER),
         _class("fence", (190, 153, 153), "construction", "object", _OTHER),
-        _class("pole", (153, 153, 153), "object", "object", _OTHER),
+        _class("pole", (153, 153, 153), "object", "object", _OTHER, _THIN),
         _class("traffic light", (250, 170, 30), "object", "object", _UPPER),
         _class("traffic sign", (220, 220, 0), "object", "object", _UPPER),
         _class("vegetation", (107, 142, 35), "nature", "scene", _UPPER),
@@ -129,7 +144,7 @@ CAMVID = Taxonomy(
     (
         _class("Sky", (128, 128, 128), "sky", "scene", _SKY),
         _class("Building", (128, 0, 0), "construction", "scene", _UPPER),
-        _class("Pole", (192, 192, 128), "object", "object", _OTHER),
+        _class("Pole", (192, 192, 128), "object", "object", _OTHER, _THIN),
         _class("Road", (128, 64, 128), "flat", "scene", _GROUND),
         _class("Sidewalk", (60, 40, 222), "flat", "scene", _GROUND),
         _class("Tree", (128, 128, 0), "nature", "scene", _UPPER),

@@ -26,7 +26,7 @@ from training.classifiers import DEVIATION, MEAN, dilate
 from training.features.edges import edge_map
 from training.features.lab import rgb_to_lab
 from training.features.mosf import region_weights
-from training.features.superpixels import adjacency, bands, centroids, superpixels
+from training.features.superpixels import adjacency, bands, centroids, superpixels, widths
 from training.settings.method import EmbeddingSettings, SuperpixelSettings
 
 POSITION_DEVIATION = (0.29, 0.145)
@@ -184,6 +184,8 @@ class EmbeddedRegions:
     """Mean edge strength along the border of each pair, [A] in [0, 1]."""
     band: NDArray[np.uint8]
     """Row of the frame, [K], 1 (top) to 4 (bottom)."""
+    width: NDArray[np.float32]
+    """Columns that it spans, as a share of the frame's, [K]."""
     area: NDArray[np.int64]
     """Pixels, [K]."""
 
@@ -214,6 +216,7 @@ def embedded_regions(
         adjacent=adjacent,
         contour=contour,
         band=bands(labels, count),
+        width=widths(labels, count),
         area=np.bincount(labels.ravel(), minlength=count),
     )
 

@@ -12,7 +12,7 @@ from training.features.edges import edge_map, edge_similarity
 from training.features.imaging import colour, texture
 from training.features.lab import rgb_to_lab
 from training.features.saliency.views import SaliencyMaps, saliency
-from training.features.superpixels import bands, superpixels
+from training.features.superpixels import bands, superpixels, widths
 from training.settings.method import CamSettings, SuperpixelSettings
 
 
@@ -34,6 +34,8 @@ class RegionFeatures:
     """E, [K, K] in [0, 1]."""
     band: NDArray[np.uint8]
     """Row of the frame, [K], 1 (top) to 4 (bottom)."""
+    width: NDArray[np.float32]
+    """Columns that it spans, as a share of the frame's, [K]."""
     area: NDArray[np.int64]
     """Pixels, [K]."""
 
@@ -81,5 +83,6 @@ def region_features(
         saliency=saliency(frame, lab, labels, count, saliency_maps),
         edge_similarity=edge_similarity(edge_map(lab), labels, count),
         band=bands(labels, count),
+        width=widths(labels, count),
         area=np.bincount(labels.ravel(), minlength=count),
     )

@@ -108,6 +108,15 @@ def bands(labels: NDArray[np.int32], count: int) -> NDArray[np.uint8]:
     return (1 + np.minimum(BANDS * (row + 0.5) // labels.shape[0], BANDS - 1)).astype(np.uint8)
 
 
+def widths(labels: NDArray[np.int32], count: int) -> NDArray[np.float32]:
+    """Return the columns that each superpixel spans, float32 [K], as a share of the frame's width."""
+    runs = row_runs(labels)
+    first, behind = np.full(count, labels.shape[1]), np.zeros(count, np.int64)
+    np.minimum.at(first, runs.region, runs.start)
+    np.maximum.at(behind, runs.region, runs.stop)
+    return ((behind - first) / labels.shape[1]).astype(np.float32)
+
+
 def adjacency(labels: NDArray[np.int32], edges: NDArray[np.float32]) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
     """Return which superpixels touch, and how strong the edge between them is.
 

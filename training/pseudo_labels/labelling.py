@@ -58,6 +58,6 @@ def iterated_labels(
             context = adjacent_context(features.adjacent, features.contour, len(features.area), settings.edge_scale)
         else:
             context = context_similarity(features, settings.edge_scale)
-        refined, allowed = refine(shares, context), where_allowed(features.band, taxonomy, settings)
+        refined, allowed = refine(shares, context), where_allowed(features.band, features.width, taxonomy, settings)
     threshold = np.full(classes, iterations.threshold, np.float32)
     return best_of(refined, allowed, np.arange(classes), threshold), Scored(shares, refined, allowed)

@@ -214,14 +214,16 @@ class Propagation:
         settings
             The graph's and the solver's.
         labels
-            `location`, whether the bands hold, for `most_object_area`.
+            `location` and `thin`, for `most_object_area`.
         """
         regions = GraphRegions.of(list(frames.values()))
         place = {frame_id: int(start) for frame_id, start in zip(frames, regions.first, strict=False)}
         numbers = np.array([place[frame_id] + region for frame_id, region in seeds])
         scores = poisson_learning(region_graph(regions, settings), numbers, settings)
-        allowed = where_allowed(np.concatenate([frame.band for frame in frames.values()]), taxonomy, labels)
-        area = np.concatenate([frame.area for frame in frames.values()])
+        band, width, area = (
+            np.concatenate([getattr(frame, part) for frame in frames.values()]) for part in ("band", "width", "area")
+        )
+        allowed = where_allowed(band, width, taxonomy, labels)
         handicap = class_handicap(scores, allowed, area, taxonomy, settings)
         return cls(tuple(frames), regions.first, regions.embedding, scores, handicap, settings)
 

@@ -32,7 +32,25 @@ def allowed_classes(band: NDArray[np.uint8], taxonomy: Taxonomy) -> NDArray[np.b
     return taxonomy.allowed[band.astype(np.int64) - 1]
 
 
-def where_allowed(band: NDArray[np.uint8], taxonomy: Taxonomy, settings: PseudoLabelSettings) -> NDArray[np.bool_]:
-    """Return the classes that may stand in each superpixel's band, bool [K, C]; all of them without `location`."""
-    allowed = allowed_classes(band, taxonomy)
-    return allowed if settings.location else np.ones_like(allowed)
+def where_allowed(
+    band: NDArray[np.uint8], width: NDArray[np.float32], taxonomy: Taxonomy, settings: PseudoLabelSettings
+) -> NDArray[np.bool_]:
+    """Return the classes that each superpixel may be of, bool [K, C].
+
+    Parameters
+    ----------
+    band
+        Row of the frame, uint8 [K], 1 (top) to 4 (bottom), where `location` holds.
+    width
+        Columns that it spans, as a share of the frame's, float32 [K], where `thin` holds.
+    taxonomy
+        Where its classes may stand, and how wide they may be.
+    settings
+        `location` and `thin`; without either, all classes.
+    """
+    allowed = np.ones((len(band), len(taxonomy.classes)), bool)
+    if settings.location:
+        allowed &= allowed_classes(band, taxonomy)
+    if settings.thin:
+        allowed &= width[:, None] <= taxonomy.most_width
+    return allowed

@@ -139,7 +139,8 @@ def score_by_similarity(
         features = load(frame_id)
         before = class_scores(features, representations, taxonomy)
         after = refine(before, context_similarity(features, settings.edge_scale)) if settings.context else before
-        frames[frame_id] = Scored(before, after, where_allowed(features.band, taxonomy, settings))
+        allowed = where_allowed(features.band, features.width, taxonomy, settings)
+        frames[frame_id] = Scored(before, after, allowed)
     relative = settings.thresholds == "relative"
     kinds = {"object": settings.object_threshold, "scene": settings.scene_threshold}
     thresholds = np.array([kinds[info.kind] for info in taxonomy.classes], np.float32)
@@ -203,7 +204,7 @@ def score_by_propagation(
     for frame_id in tqdm(frame_ids, desc="propagation", unit="frame", delay=2, disable=None):
         regions = load(frame_id)
         scores = graph.scores_of(frame_id, regions)
-        allowed = where_allowed(regions.band, taxonomy, settings)
+        allowed = where_allowed(regions.band, regions.width, taxonomy, settings)
         after = scores - graph.handicap
         if opinion is not None:
             after = after + opinion(frame_id, regions)

@@ -152,6 +152,8 @@ class PseudoLabelSettings(Frozen):
     """Whether eq (4) refines the scores of the initial labels by the context (`similarity` only)."""
     location: bool = True
     """Whether the bands say where a class may stand."""
+    thin: bool = False
+    """Whether a superpixel that is wider than a class may be, as a pole, is not of it. Not the paper's."""
     edge_scale: Annotated[float, Field(gt=0)] | None = 0.1
     """Sharpens the context: E(i, j) becomes exp(-(1 - E) / edge_scale). None takes E as it is."""
 

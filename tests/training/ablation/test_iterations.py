@@ -192,7 +192,11 @@ def test_a_default_that_was_altered_does_not_stand():
 
 
 RESULTS = sorted(Path("results").glob("*/*.json"))
-GIVEN = {"camvid": [], "camvid-without-skip": ["network.name=deeplab_mobilenet_v2"]}
+GIVEN = {
+    "camvid": [],
+    "camvid-without-skip": ["network.name=deeplab_mobilenet_v2", "pseudo_labels.thin=false"],
+    "camvid-without-widths": ["pseudo_labels.thin=false"],
+}
 """By the folder of the results, what `onepixel ablate camvid` was given for them beside the paths."""
 
 

@@ -38,6 +38,7 @@ def frame(labels, *directions):
         adjacent=np.array([[number, number + 1] for number in range(count - 1)], np.int32),
         contour=np.ones(count - 1, np.float32),
         band=np.full(count, 3, np.uint8),
+        width=np.full(count, 0.5, np.float32),
         area=np.bincount(labels.ravel(), minlength=count),
     )
 
@@ -113,6 +114,7 @@ def test_a_tiny_region_is_told():
         adjacent=np.array([[0, 1], [0, 2]], np.int32),
         contour=np.ones(2, np.float32),
         band=np.full(3, 3, np.uint8),
+        width=np.full(3, 0.5, np.float32),
         area=np.bincount(labels.ravel()),
     )
     report = check({"one": small, "two": frame(TWO, A, B)}, {"road": ("one", 0), "sky": ("one", 5)})

@@ -24,6 +24,7 @@ def halves(labels, cosine, shades):
         adjacent=np.array([[0, 1]], np.int32),
         contour=np.zeros(1, np.float32),
         band=np.full(2, 3, np.uint8),
+        width=np.full(2, 0.5, np.float32),
         area=np.bincount(labels.ravel()),
     ), np.repeat(np.asarray(shades, np.uint8)[:, :, None], 3, axis=2)
 

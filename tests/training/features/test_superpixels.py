@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from training.features import superpixels as module
-from training.features.superpixels import bands, centroids, pixel_membership, region_histograms, superpixels
+from training.features.superpixels import bands, centroids, pixel_membership, region_histograms, superpixels, widths
 from training.settings.method import SuperpixelSettings
 
 LABELS = np.array([[0, 0, 1], [0, 2, 1], [2, 2, 1], [2, 2, 1]], np.int32)
@@ -33,6 +33,11 @@ def test_centroids_and_bands():
     assert centroids(LABELS, 3) == pytest.approx(np.array([[1 / 3, 1 / 3], [1.5, 2], [11 / 5, 3 / 5]]))
     rows = np.repeat(np.arange(8, dtype=np.int32), 2).reshape(8, 2)
     assert bands(rows, 8).tolist() == [1, 1, 2, 2, 3, 3, 4, 4]
+
+
+def test_widths_are_shares_of_the_frames():
+    labels = np.array([[0, 0, 1, 2], [0, 1, 1, 2], [3, 3, 3, 3]], np.int32)
+    assert widths(labels, 4).tolist() == [0.5, 0.5, 0.25, 1]
 
 
 def test_a_large_frame_is_cut_tile_by_tile(monkeypatch):

@@ -32,6 +32,7 @@ FEATURES = make_features(
     colour=np.tile(one_hot([0, 0, 9, 20], 32) / 3, (1, 3)),
     edge_similarity=np.array([[1, 1, 0, 0], [1, 1, 0.5, 0], [0, 0.5, 1, 0], [0, 0, 0, 1]], np.float32),
     band=np.array([3, 3, 4, 4], np.uint8),
+    width=np.full(4, 0.5, np.float32),
     area=np.full(4, 9),
 )
 """Road, road, wall, the object."""
@@ -41,6 +42,7 @@ REGIONS = EmbeddedRegions(
     adjacent=np.array([[0, 1], [0, 2], [1, 3], [2, 3]], np.int32),
     contour=np.ones(4, np.float32),
     band=FEATURES.band,
+    width=FEATURES.width,
     area=FEATURES.area,
 )
 SPREAD = np.array([[1, 0, 0], [0.75, 0.25, 1.125], [0, 1, 1.5], [0, 0, 2]], np.float32)

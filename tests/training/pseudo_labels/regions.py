@@ -21,6 +21,7 @@ def make_features(count=2, **changes):
         "saliency": np.tile(one_hot([0], 32), (count, 3, 1)),
         "edge_similarity": np.ones((count, count), np.float32),
         "band": np.full(count, 3, np.uint8),
+        "width": np.ones(count, np.float32),
         "area": np.ones(count, np.int64),
     }
     return RegionFeatures(**(alike | changes))

@@ -26,6 +26,7 @@ def test_the_context_of_embedded_regions_is_that_of_the_ones_that_touch():
         adjacent=np.array([[0, 1], [1, 2]], np.int32),
         contour=np.array([0, 1], np.float32),
         band=np.full(3, 3, np.uint8),
+        width=np.ones(3, np.float32),
         area=np.full(3, 2),
     )
     # Region 1 is split; region 0, from which no contour parts it, decides.

@@ -38,6 +38,7 @@ def frame(embedding, adjacent=(), contour=()):
         adjacent=np.asarray(adjacent, np.int32).reshape(-1, 2),
         contour=np.asarray(contour, np.float32),
         band=np.full(count, 3, np.uint8),
+        width=np.full(count, 1 / count, np.float32),
         area=np.ones(count, np.int64),
     )
 

@@ -27,6 +27,7 @@ REGIONS = EmbeddedRegions(
     adjacent=np.array([[0, 1]], np.int32),
     contour=np.array([1], np.float32),
     band=np.array([1, 1, 3, 3], np.uint8),
+    width=np.full(4, 0.5, np.float32),
     area=np.full(4, 24 * 32),
 )
 

@@ -71,6 +71,7 @@ def propagated(scores):
         adjacent=np.zeros((0, 2), np.int32),
         contour=np.zeros(0, np.float32),
         band=np.full(count, 3, np.uint8),
+        width=np.full(count, 1 / count, np.float32),
         area=np.ones(count, np.int64),
     )
     graph = Propagation(
