@@ -80,6 +80,7 @@ TABLES: dict[str, tuple[Variant, ...]] = {
         ("no contours", (BEST, "propagation.contour_weight=0")),
         ("no margin of the objects", (BEST, "propagation.object_margin=0")),
         ("no bands", (BEST, "pseudo_labels.location=false")),
+        ("no widths", (BEST, "pseudo_labels.thin=false")),
         ("a quarter of the frames in the graph", (BEST, "propagation.graph_frames={quarter}")),
         ("given: each object class at most 2 %", (BEST, "propagation.most_object_area=0.02")),
     ),
