@@ -99,7 +99,7 @@ _SKY = (1, 2)
 _UPPER = (1, 2, 3)
 _GROUND = (3, 4)
 _OTHER = (2, 3, 4)
-_THIN = 0.02
+_THIN = 0.025
 
 
 def _class(

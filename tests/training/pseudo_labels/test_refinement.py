@@ -21,7 +21,7 @@ def test_bands_of_camvid():
 
 
 def test_what_is_wider_than_a_pole_is_none():
-    band, width = np.full(3, 4, np.uint8), np.array([0.01, 0.02, 0.021], np.float32)
+    band, width = np.full(3, 4, np.uint8), np.array([0.01, 0.025, 0.026], np.float32)
     thin = where_allowed(band, width, CAMVID, PseudoLabelSettings(thin=True))
     free = where_allowed(band, width, CAMVID, PseudoLabelSettings(thin=False))
     pole = CAMVID.names.index("Pole")
