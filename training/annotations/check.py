@@ -269,6 +269,7 @@ class _View:
         self.class_id = class_id
         self.first = graph.first[pixel.image]
         self.region = int(seed) - self.first
+        self.allowed = bool(graph.allowed[seed, class_id])
         here = slice(self.first, self.first + len(self.frame.area))
         self.similarity = self.frame.embedding @ self.frame.embedding[self.region]
         foreign = self.similarity < UNLIKE
@@ -343,6 +344,12 @@ def _warnings(name: str, view: _View, pixel: Pixel, claims: _Claims, median: flo
         found.append(
             f"{where}: {border:.1f} pixels from the border of something else, so that its region may not be the one "
             "that was meant; choose a pixel further inside"
+        )
+    if not view.allowed:
+        band, width = int(view.frame.band[view.region]), float(view.frame.width[view.region])
+        found.append(
+            f"{where}: its region is in row {band} of 4 and spans {width:.3f} of the frame's width, where the class "
+            "may not be, so that it is given another label itself; choose a pixel where the class may be"
         )
     share, sure = float(claims.share[view.class_id]), float(claims.discriminative[view.class_id])
     if share == 0:

@@ -1,5 +1,7 @@
 """What annotated pixels are worth, on frames whose regions are drawn by hand."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -121,6 +123,18 @@ def test_a_tiny_region_is_told():
     (warning,) = report.warnings
     assert report.pixels[0].area == 2
     assert "road, x=0, y=2 of one: its region has 2 pixels, less than half a cell" in warning and "(4)" in warning
+
+
+def test_a_region_where_its_class_may_not_be_is_told():
+    wide = check_annotations(
+        {"one": frame(TWO, A, B), "two": frame(TWO, A, B)},
+        {name: np.full((6, 6, 3), 100, np.uint8) for name in ("one", "two")},
+        PixelFile(dataset="test", pixels={"road": Pixel(image="one", x=0, y=2), "pole": Pixel(image="one", x=5, y=2)}),
+        Taxonomy("test", (taxonomy(["road"]).classes[0], replace(taxonomy(["pole"]).classes[0], most_width=0.1))),
+        SETTINGS,
+    )
+    assert any("pole, x=5, y=2 of one" in line and "spans 0.500 of" in line for line in wide.warnings)
+    assert not any("road" in line and "spans" in line for line in wide.warnings)
 
 
 def test_a_region_like_no_other_is_told():
