@@ -92,7 +92,7 @@ def test_a_run_that_starts_while_the_server_does_not_answer_has_its_key_for_a_na
     try:
         began = time.monotonic()
         assert say_a_run(tmp_path / "frozen", mlflow_server.uri) == "frozen"
-        assert time.monotonic() - began < 60
+        assert time.monotonic() - began < 20
         for thread in threading.enumerate():
             if thread.name == "mlflow":
                 thread.join(10)  # the process would have ended
