@@ -216,9 +216,8 @@ class _Graph:
         self.settings = settings
         regions = GraphRegions.of(list(frames.values()))
         self.first = dict(zip(frames, regions.first.tolist(), strict=False))
-        self.area = np.concatenate([frame.area for frame in frames.values()])
-        band, width = (np.concatenate([getattr(one, part) for one in frames.values()]) for part in ("band", "width"))
-        self.allowed = where_allowed(band, width, taxonomy, settings.pseudo_labels)
+        self.area = regions.area
+        self.allowed = where_allowed(regions.band, regions.width, taxonomy, settings.pseudo_labels)
         self.weights: sparse.csr_array = region_graph(regions, settings.propagation)
 
     def number(self, frame_id: str, region: int) -> int:

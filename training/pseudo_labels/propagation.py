@@ -83,6 +83,12 @@ class GraphRegions:
     """Pairs of regions that touch, [A, 2]."""
     contour: NDArray[np.float32]
     """Edge strength between them, [A] in [0, 1]."""
+    band: NDArray[np.uint8]
+    """Row of the frame, [N], 1 (top) to 4 (bottom)."""
+    width: NDArray[np.float32]
+    """Columns that it spans, as a share of the frame's, [N]."""
+    area: NDArray[np.int64]
+    """Pixels, [N]."""
 
     @classmethod
     def of(cls, frames: Sequence[EmbeddedRegions]) -> "GraphRegions":
@@ -93,6 +99,9 @@ class GraphRegions:
             first,
             np.concatenate([frame.adjacent + start for frame, start in zip(frames, first, strict=False)]),
             np.concatenate([frame.contour for frame in frames]),
+            np.concatenate([frame.band for frame in frames]),
+            np.concatenate([frame.width for frame in frames]),
+            np.concatenate([frame.area for frame in frames]),
         )
 
 
@@ -220,11 +229,8 @@ class Propagation:
         place = {frame_id: int(start) for frame_id, start in zip(frames, regions.first, strict=False)}
         numbers = np.array([place[frame_id] + region for frame_id, region in seeds])
         scores = poisson_learning(region_graph(regions, settings), numbers, settings)
-        band, width, area = (
-            np.concatenate([getattr(frame, part) for frame in frames.values()]) for part in ("band", "width", "area")
-        )
-        allowed = where_allowed(band, width, taxonomy, labels)
-        handicap = class_handicap(scores, allowed, area, taxonomy, settings)
+        allowed = where_allowed(regions.band, regions.width, taxonomy, labels)
+        handicap = class_handicap(scores, allowed, regions.area, taxonomy, settings)
         return cls(tuple(frames), regions.first, regions.embedding, scores, handicap, settings)
 
     def scores_of(self, frame_id: str, regions: EmbeddedRegions) -> NDArray[np.float32]:
