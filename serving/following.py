@@ -7,8 +7,8 @@ cache, so that going back needs no download, and a server can start while the re
 
 import json
 import logging
+import os
 import shutil
-import tempfile
 import threading
 from pathlib import Path
 
@@ -50,9 +50,10 @@ class FollowedRepository(WatchedRepository):
         self._uri, self._registry, self._cache = uri, registry, cache / uri.name
         try:
             self._cache.mkdir(parents=True, exist_ok=True)
-            tempfile.TemporaryFile(dir=self._cache).close()
         except OSError as error:
-            raise InputError(f"repository.cache: {self._cache} cannot be written to: {error.strerror}") from error
+            raise InputError(f"repository.cache: {self._cache} cannot be made: {error.strerror}") from error
+        if not os.access(self._cache, os.W_OK):
+            raise InputError(f"repository.cache: {self._cache} cannot be written to")
         self._note = self._cache / f"{uri.alias or uri.version}.json"
         self._served = self._read_note()
         self._found: RegisteredVersion | None = None
