@@ -14,8 +14,12 @@ trap 'rm -f "$report"' EXIT
 status=0
 nice -n 10 "$ONEPIXEL" retrain "$CONFIG" --frames "$FRAMES" --out "$OUT" --json >"$report" 2>>"$log" || status=$?
 case $status in
-0) mv "$report" "$LOGS/last.json" && echo "promoted: $LOGS/last.json" >>"$log" ;;
-3) mv "$report" "$LOGS/last.json" && echo "refused by a gate: $LOGS/last.json" >>"$log" ;;
-*) echo "onepixel retrain failed with status $status; see $log" >&2 ;; # cron mails what is written here
+0) outcome="promoted" ;;
+3) outcome="refused by a gate" ;;
+*)
+    echo "onepixel retrain failed with status $status; see $log" >&2 # cron mails what is written here
+    exit $status
+    ;;
 esac
+mv "$report" "$LOGS/last.json" && echo "$outcome: $LOGS/last.json" >>"$log"
 exit $status
