@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from serving.frames import encode_png
 from training.experiments.sender import Sender
 from training.experiments.spool import Spool
-from training.experiments.system_metrics import SystemMetrics
+from training.experiments.system_metrics import SYSTEM, SystemMetrics
 from training.settings import TrackingSettings
 
 logger = logging.getLogger(__name__)
@@ -80,7 +80,8 @@ class Tracker:
         self._add("pipeline", name=name, key=key, experiment=self._experiment, artifacts=beside)
         self._key = key
         metrics = SystemMetrics(
-            lambda values, number: self._say_metrics([(name, number, value) for name, value in values.items()])
+            lambda values, number: self._say_metrics([(name, number, value) for name, value in values.items()]),
+            first=self._samples(),
         )
         try:
             with metrics, self._ended():
@@ -107,13 +108,7 @@ class Tracker:
 
     def has_stage(self, name: str) -> bool:
         """Whether the open pipeline has a run of a stage, said or to be said."""
-        mine = False
-        for record in self._spool.records:
-            if record["kind"] == "pipeline":
-                mine = record["key"] == self._key
-            elif mine and record["kind"] == "stage" and record["name"] == name:
-                return True
-        return False
+        return any(record["kind"] == "stage" and record["name"] == name for record in self._said())
 
     def describe(self, parameters: Mapping[str, Any], tags: Mapping[str, str], files: list[Path]) -> None:
         """Log parameters (nested keys joined by dots), tags and files on the open run.
@@ -161,6 +156,20 @@ class Tracker:
             A frame of the model's input size, uint8 [H, W, 3].
         """
         self._add("model", model=self._spool.name(path), path=self._spool.keep(encode_png(frame), "example.png"))
+
+    def _said(self) -> Iterator[dict[str, Any]]:
+        """Give what was said of the open pipeline, now and before it went on."""
+        mine = False
+        for record in self._spool.records:
+            if record["kind"] == "pipeline":
+                mine = record["key"] == self._key
+            elif mine:
+                yield record
+
+    def _samples(self) -> int:
+        """Count the open pipeline's samples of the system's metrics."""
+        points = (record["points"] for record in self._said() if record["kind"] == "metrics")
+        return sum(any(name.startswith(SYSTEM) for name, _, _ in sample) for sample in points)
 
     def _say_metrics(
         self, points: list[tuple[str, int, float]], *, stage: str | None = None, pipeline_too: bool = False

@@ -1,7 +1,10 @@
 """What MLflow is told."""
 
+import time
+
 import mlflow
 
+from training.experiments import system_metrics
 from training.settings import TrackingSettings
 from training.tracking import Tracker, tracking_uri
 
@@ -32,3 +35,17 @@ def test_a_stage_that_is_opened_again_replaces_its_run_whatever_its_name(databas
         filter_string=f"tags.mlflow.parentRunId = '{parent}'", output_format="list", search_all_experiments=True
     )
     assert [run.info.run_name for run in nested] == ["Felzenszwalb's regions"]
+
+
+def test_a_pipeline_that_goes_on_counts_its_samples_on(database, tmp_path, monkeypatch):
+    monkeypatch.setattr(system_metrics, "SECONDS", 0.05)
+    for samples in (2, 4):
+        tracker = Tracker(database, "test", tmp_path)
+        with tracker.pipeline("run", "key") as parent:
+            while tracker._samples() < samples:
+                time.sleep(0.01)
+    history = mlflow.MlflowClient(database).get_metric_history(parent, "system/cpu_utilization_percentage")
+    assert sorted(point.step for point in history) == list(range(len(history))) and len(history) >= 4
+    monkeypatch.setattr(system_metrics, "SECONDS", 10.0)
+    with tracker.pipeline("run", "another"):
+        assert tracker._samples() == 0

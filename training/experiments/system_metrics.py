@@ -15,6 +15,8 @@ from mlflow.system_metrics.metrics.network_monitor import NetworkMonitor
 
 SECONDS = 10.0
 """Between two samples; the first comes when so much time has passed."""
+SYSTEM = "system/"
+"""Before the name of each metric, as MLflow's own monitor has it."""
 
 
 class SystemMetrics:
@@ -24,10 +26,12 @@ class SystemMetrics:
     ----------
     say
         Takes each sample, by MLflow's keys (`system/cpu_utilization_percentage`, ...), and its number.
+    first
+        Number of the first sample: how many the run has already, where it goes on.
     """
 
-    def __init__(self, say: Callable[[Mapping[str, float], int], None]) -> None:
-        self._say = say
+    def __init__(self, say: Callable[[Mapping[str, float], int], None], first: int) -> None:
+        self._say, self._number = say, first
         self._monitors = [CPUMonitor(), DiskMonitor(), NetworkMonitor()]
         if torch.cuda.is_available():
             self._monitors.append(GPUMonitor())
@@ -45,12 +49,11 @@ class SystemMetrics:
         self._thread.join()
 
     def _run(self) -> None:
-        number = 0
         while not self._ended.wait(SECONDS):
             values: dict[str, float] = {}
             for monitor in self._monitors:
                 monitor.collect_metrics()
-                values |= {f"system/{key}": value for key, value in monitor.aggregate_metrics().items()}
+                values |= {f"{SYSTEM}{key}": value for key, value in monitor.aggregate_metrics().items()}
                 monitor.clear_metrics()
-            self._say(values, number)
-            number += 1
+            self._say(values, self._number)
+            self._number += 1
