@@ -44,6 +44,8 @@ OPTIONS = (
 )
 PATIENCE = 60.0
 """Seconds that a stream may take for what is under way when its last frame has been sent."""
+MOST_LATE = 0.5
+"""Seconds: a frame of an open loop that was due is sent so late at most, behind the load's end too."""
 NAP = 0.002
 """How often the calls that should be cancelled are looked at, seconds."""
 
@@ -114,7 +116,8 @@ class _Sender(ABC):
 
     def _takes_another(self) -> bool:
         """Count a frame that is about to be sent, unless the load is at its end."""
-        if _stop.is_set() or time.monotonic() >= self._began + self.load.seconds:
+        patience = 0.0 if self.load.rate is None else MOST_LATE
+        if _stop.is_set() or time.monotonic() >= self._began + self.load.seconds + patience:
             return False
         with self._lock:
             if self.load.frames is not None and self._sent >= self.load.frames:
