@@ -9,6 +9,7 @@ import io
 import struct
 import zlib
 from enum import Enum
+from typing import TypeVar
 
 import cv2
 import numpy as np
@@ -20,6 +21,7 @@ from PIL import Image
 from serving.errors import InputError
 
 Pixels = npt.NDArray[np.uint8]
+Value = TypeVar("Value", bound=np.generic)
 
 MAX_PIXELS = 2**25
 """Default limit of a frame's pixels: 33.5 million, just above 8K (7680 x 4320)."""
@@ -185,19 +187,20 @@ def resize_frame(frame: Pixels, height: int, width: int) -> Pixels:
     return np.asarray(cv2.resize(frame, (width, height), interpolation=interpolation), np.uint8)
 
 
-def resize_mask(mask: Pixels, height: int, width: int) -> Pixels:
+def resize_mask(mask: npt.NDArray[Value], height: int, width: int) -> npt.NDArray[Value]:
     """Resize a mask to the nearest pixel by centres, so that no value appears that was not there.
 
     Parameters
     ----------
     mask
-        uint8 [H, W], class ids or confidences.
+        [H, W], such as class ids or confidences.
     height, width
         The size wanted, pixels.
 
     Returns
     -------
-    uint8 [height, width]; pixel (y, x) is `mask[floor((y + 0.5) * H / height), floor((x + 0.5) * W / width)]`.
+    [height, width], of the same type; pixel (y, x) is
+    `mask[floor((y + 0.5) * H / height), floor((x + 0.5) * W / width)]`.
     """
     if mask.shape == (height, width):
         return mask

@@ -4,6 +4,7 @@ A crop depends on nothing but (seed, round, its position in the training), so th
 with exactly the crops that it would have seen, and several processes share a batch as one would see it.
 """
 
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, NamedTuple
@@ -14,6 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from serving.frames import resize_frame, resize_mask
 from training.classifiers import DEVIATION, MEAN
 from training.datasets.base import Frame, Labels
 from training.settings.learning import TrainerSettings
@@ -43,8 +45,10 @@ class Sample(NamedTuple):
 
 
 Load = Callable[[str], Sample]
-"""Answers a frame and its labels by identifier. Called from another thread."""
+"""Answers a frame and its labels by identifier. Called from several threads."""
 
+_LOADERS = 4
+"""Threads that make batches, one each: decoding takes longer than a GPU's update."""
 _JITTER = 0.2
 """Brightness, contrast and saturation are each multiplied by 1 +- this at most."""
 _LUMA = (0.299, 0.587, 0.114)
@@ -62,8 +66,6 @@ class Batch(NamedTuple):
     """What each label is sure of, float32 [N, h, w] in [0, 1]."""
     distributions: Tensor | None
     """How likely each class is, float32 [N, C, h, w]; None without soft labels."""
-    frame_ids: tuple[str, ...]
-    """The frame of each crop."""
 
 
 def make_batch(
@@ -78,14 +80,12 @@ def make_batch(
 ) -> Batch:
     """Return a process's share of the batch of an update, a pure function of its arguments.
 
-    Frames come in a new random order in each pass over them.
-
     Parameters
     ----------
     load
         Reads a frame and its labels.
     frame_ids
-        The training frames.
+        The training frames; `chosen_frames` says which the update has.
     settings
         `batch`, `crop`, `scales` and `class_mix` are used.
     seed, round_number, update
@@ -94,18 +94,15 @@ def make_batch(
         Number of the process, from 0, and of all processes; they must divide `batch`.
     """
     crops: dict[int, Sample] = {}
-    chosen: dict[int, str] = {}
     first = update * settings.batch
 
     def crop(position: int) -> Sample:
         if position not in crops:
-            epoch, index = divmod(position, len(frame_ids))
-            shuffle = np.random.default_rng(np.random.SeedSequence((seed, round_number, 1, epoch)))
-            chosen[position] = frame_ids[shuffle.permutation(len(frame_ids))[index]]
             rng = np.random.default_rng(np.random.SeedSequence((seed, round_number, 0, position)))
-            crops[position] = augment(load(chosen[position]), settings, rng)
+            crops[position] = augment(load(chosen[position - first]), settings, rng)
         return crops[position]
 
+    chosen = chosen_frames(frame_ids, settings.batch, seed=seed, round_number=round_number, update=update)
     number, processes = share
     size = settings.batch // processes
     positions = range(first + number * size, first + (number + 1) * size)
@@ -123,8 +120,20 @@ def make_batch(
         torch.from_numpy(np.stack([one.labels for one in samples])).long(),
         torch.from_numpy(np.stack(confidence)).float() / 255,
         torch.from_numpy(np.stack(soft)) if soft else None,
-        tuple(chosen[position] for position in positions),
     )
+
+
+def chosen_frames(
+    frame_ids: Sequence[str], batch: int, *, seed: int, round_number: int, update: int
+) -> tuple[str, ...]:
+    """Return the frame of each crop of an update's whole batch: frames come in a new random order in each pass."""
+
+    def frame_of(position: int) -> str:
+        epoch, index = divmod(position, len(frame_ids))
+        shuffle = np.random.default_rng(np.random.SeedSequence((seed, round_number, 1, epoch)))
+        return frame_ids[shuffle.permutation(len(frame_ids))[index]]
+
+    return tuple(frame_of(update * batch + place) for place in range(batch))
 
 
 def class_mix(source: Sample, target: Sample, rng: np.random.Generator) -> Sample:
@@ -155,6 +164,19 @@ def class_mix(source: Sample, target: Sample, rng: np.random.Generator) -> Sampl
         np.where(pasted, source.labels, target.labels),
         confidence,
         soft,
+    )
+
+
+def resized(sample: Sample, height: int, width: int) -> Sample:
+    """Bring a frame and what is known of it to a size as the exported model does, so that scale 1 is what it sees."""
+    if sample.labels.shape == (height, width):
+        return sample
+    confidence, soft = sample.confidence, sample.soft
+    return Sample(
+        resize_frame(sample.frame, height, width),
+        resize_mask(sample.labels, height, width),
+        None if confidence is None else resize_mask(confidence, height, width),
+        None if soft is None else SoftLabels(resize_mask(soft.regions, height, width), soft.distributions),
     )
 
 
@@ -225,20 +247,19 @@ def prepared(
     updates: range,
     share: tuple[int, int] = (0, 1),
 ) -> Iterator[Batch]:
-    """Yield the batches of `updates`; the next one is made in another thread while the caller works on one."""
+    """Yield the batches of `updates` in order; other threads make the next ones while the caller works on one."""
 
     def make(update: int) -> Batch:
         return make_batch(load, frame_ids, settings, seed=seed, round_number=round_number, update=update, share=share)
 
-    with ThreadPoolExecutor(1, thread_name_prefix="batches") as executor:
-        pending: Future[Batch] | None = None
+    with ThreadPoolExecutor(_LOADERS, thread_name_prefix="batches") as executor:
+        pending: deque[Future[Batch]] = deque()
         for update in updates:
-            following = executor.submit(make, update)
-            if pending is not None:
-                yield pending.result()
-            pending = following
-        if pending is not None:
-            yield pending.result()
+            pending.append(executor.submit(make, update))
+            if len(pending) > _LOADERS:
+                yield pending.popleft().result()
+        while pending:
+            yield pending.popleft().result()
 
 
 def _jitter(image: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:

@@ -21,7 +21,7 @@ from tqdm import tqdm
 from serving.errors import InputError
 from training.datasets.base import Labels
 from training.segmentation import distributed
-from training.segmentation.batches import Batch, Load, prepared
+from training.segmentation.batches import Batch, Load, chosen_frames, prepared
 from training.segmentation.checkpoints import load_checkpoint, save_checkpoint
 from training.segmentation.losses import balanced_weights, pixel_weights, segmentation_loss
 from training.segmentation.networks import DeepLab
@@ -56,7 +56,7 @@ def train(
     network
         With its initial weights; ends in evaluation mode with the trained ones, or their moving average.
     load
-        Reads a frame and its labels by identifier. Called from another thread.
+        Reads a frame and its labels by identifier. Called from several threads.
     frame_ids
         The training frames, at least one.
     settings
@@ -91,6 +91,10 @@ def train(
     def batches(updates: range, share: tuple[int, int]) -> Iterable[Batch]:
         return prepared(load, frame_ids, settings, seed=seed, round_number=round_number, updates=updates, share=share)
 
+    def frames_of(update: int) -> str:
+        chosen = chosen_frames(frame_ids, settings.batch, seed=seed, round_number=round_number, update=update)
+        return ", ".join(chosen)
+
     going_on = resume and checkpoint.exists()
     if settings.batch_norm == "recalibrated" and not going_on:
         recalibrate(network, (batch.images for batch in batches(range(_RECALIBRATION_BATCHES), (0, 1))))
@@ -118,14 +122,14 @@ def train(
             loss = training.step(batch, rate)
             if not np.isfinite(loss):
                 raise InputError(
-                    f"the loss of update {update} is {loss}, on frames {', '.join(batch.frame_ids)}; "
+                    f"the loss of update {update} is {loss}, on frames {frames_of(update)}; "
                     f"a lower training.learning_rate than {settings.learning_rate} may help"
                 )
             losses = np.append(losses, np.float32(loss))
             if first and (len(losses) % settings.checkpoint_every == 0 or len(losses) == settings.updates):
                 if not all(parameter.isfinite().all() for parameter in network.parameters()):
                     raise InputError(
-                        f"the weights are not finite after update {update}, on frames {', '.join(batch.frame_ids)}; "
+                        f"the weights are not finite after update {update}, on frames {frames_of(update)}; "
                         f"a lower training.learning_rate than {settings.learning_rate} may help"
                     )
                 save_checkpoint(

@@ -2,7 +2,18 @@ import numpy as np
 import pytest
 import torch
 
-from training.segmentation.batches import Sample, SoftLabels, augment, class_mix, make_batch, normalise, prepared
+from serving.frames import resize_frame
+from training.segmentation.batches import (
+    Sample,
+    SoftLabels,
+    augment,
+    chosen_frames,
+    class_mix,
+    make_batch,
+    normalise,
+    prepared,
+    resized,
+)
 from training.settings.learning import TrainerSettings
 
 FRAME_IDS = [f"f{index}" for index in range(5)]
@@ -35,18 +46,16 @@ def batch(update, chosen=None, load=load, **changes):
 
 def test_a_batch_is_a_pure_function_of_seed_round_and_update():
     first, same = batch(3), batch(3)
-    assert first.frame_ids == same.frame_ids
     assert torch.equal(first.images, same.images) and torch.equal(first.labels, same.labels)
     for other in (batch(4), batch(3, seed=1), batch(3, round_number=1)):
         assert not torch.equal(first.images, other.images)
 
 
 def test_shapes_and_types():
-    images, labels, confidence, distributions, frame_ids = batch(0)
+    images, labels, confidence, distributions = batch(0)
     assert images.shape == (2, 3, 32, 32) and images.dtype == torch.float32
     assert labels.shape == (2, 32, 32) and labels.dtype == torch.int64
     assert confidence.shape == (2, 32, 32) and (confidence == 1).all()
-    assert len(frame_ids) == 2
     assert distributions is None
     soft = batch(0, load=load_soft).distributions
     assert soft.shape == (2, 3, 32, 32) and soft.dtype == torch.float32
@@ -59,7 +68,6 @@ def test_shares_are_the_batch(mix):
     shares = [batch(2, chosen, load_soft, share=(number, 2)) for number in range(2)]
     for field in ("images", "labels", "confidence", "distributions"):
         assert torch.equal(torch.cat([getattr(share, field) for share in shares]), getattr(whole, field))
-    assert shares[0].frame_ids + shares[1].frame_ids == whole.frame_ids
 
 
 def test_class_mix_pastes_half_of_the_classes():
@@ -76,7 +84,7 @@ def test_class_mix_pastes_half_of_the_classes():
 
 def test_all_crops_are_mixed_where_that_is_asked():
     plain, mixed = batch(0), batch(0, settings(class_mix=1))
-    assert plain.frame_ids == mixed.frame_ids and not torch.equal(plain.labels, mixed.labels)
+    assert not torch.equal(plain.labels, mixed.labels)
     partner = plain.labels.flip(0)
     assert ((mixed.labels == plain.labels) | (mixed.labels == partner)).all()
 
@@ -95,15 +103,32 @@ def test_distributions_follow_their_labels_through_scale_crop_mirror_and_mix(mix
 
 
 def test_each_pass_takes_each_frame_once():
-    seen = [frame_id for update in range(5) for frame_id in batch(update).frame_ids]
+    seen = [
+        frame_id
+        for update in range(5)
+        for frame_id in chosen_frames(FRAME_IDS, 2, seed=0, round_number=0, update=update)
+    ]
     assert sorted(seen[:5]) == sorted(seen[5:]) == FRAME_IDS
     assert seen[:5] != seen[5:]
 
 
+def test_a_crop_is_of_the_frame_that_is_chosen_for_its_place():
+    def marked(frame_id):
+        return load(frame_id)._replace(labels=np.full((40, 48), int(frame_id[1:]), np.uint8))
+
+    whole = settings(batch=4, scales=(1, 1))
+    chosen = chosen_frames(FRAME_IDS, 4, seed=0, round_number=0, update=1)
+    for number in range(2):
+        labels = batch(1, whole, marked, share=(number, 2)).labels
+        assert [f"f{int(one[0, 0])}" for one in labels] == list(chosen[2 * number : 2 * number + 2])
+
+
 def test_prepared_batches_are_those_of_their_updates():
     arguments = {"seed": 0, "round_number": 0}
-    batches = list(prepared(load, FRAME_IDS, settings(), updates=range(2, 5), **arguments))
-    assert [b.frame_ids for b in batches] == [batch(update).frame_ids for update in (2, 3, 4)]
+    batches = list(prepared(load, FRAME_IDS, settings(), updates=range(2, 12), **arguments))
+    assert len(batches) == 10
+    for update, prepared_batch in enumerate(batches, 2):
+        assert torch.equal(prepared_batch.images, batch(update).images)
     assert list(prepared(load, FRAME_IDS, settings(), updates=range(5, 5), **arguments)) == []
 
 
@@ -113,6 +138,20 @@ def test_an_error_in_loading_reaches_the_trainer():
 
     with pytest.raises(OSError, match="f"):
         next(prepared(broken, FRAME_IDS, settings(), seed=0, round_number=0, updates=range(2)))
+
+
+def test_scale_one_is_what_the_exported_model_sees():
+    """A frame of twice the network's input size is cut as the model sees it: from the resized frame."""
+    large = load_soft("f0")
+    large = large._replace(confidence=np.where(large.labels == 1, 100, 255).astype(np.uint8))
+    small = resized(large, 20, 24)
+    assert np.array_equal(small.frame, resize_frame(large.frame, 20, 24))
+    # The pixel by centres, (2 y + 1, 2 x + 1) of the large frame.
+    assert np.array_equal(small.labels, large.labels[1::2, 1::2])
+    assert np.array_equal(small.confidence, large.confidence[1::2, 1::2])
+    assert np.array_equal(small.soft.regions, large.soft.regions[1::2, 1::2])
+    assert small.soft.distributions is large.soft.distributions
+    assert resized(small, 20, 24) is small
 
 
 def test_unscaled_crop_of_the_whole_frame_is_the_frame_or_its_mirror():

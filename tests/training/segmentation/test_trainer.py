@@ -1,4 +1,5 @@
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -12,14 +13,15 @@ import pytest
 import torch
 from safetensors.torch import load_file
 from torch import nn
+from torch.nn.functional import nll_loss
 from torchvision.models import MobileNetV2
 
 from serving.errors import InputError
 from tests.training.processes import start
-from training.segmentation.batches import Sample, SoftLabels
-from training.segmentation.networks import DeepLabMobileNetV2
+from training.segmentation.batches import Sample, SoftLabels, make_batch
+from training.segmentation.networks import DeepLabMobileNetV2, resize_logits
 from training.segmentation.networks.heads import FullyConnectedPyramid
-from training.segmentation.prediction import class_probabilities, predict
+from training.segmentation.prediction import predict
 from training.segmentation.trainer import make_optimizer, poly_rate, recalibrate, train
 from training.settings.learning import TrainerSettings
 
@@ -245,19 +247,6 @@ def test_frames_without_any_label_teach_nothing(tmp_path):
     assert all(torch.equal(value, before[name]) for name, value in network.head.state_dict().items())
 
 
-@pytest.mark.parametrize(("soft", "expected"), [(True, [0.75, 0.25, 0]), (False, [1, 0, 0])])
-def test_soft_labels_teach_how_likely_each_class_is_hard_ones_to_be_sure(tmp_path, soft, expected):
-    def either(_frame_id):
-        labels = np.zeros((33, 33), np.uint8)
-        shares = SoftLabels(labels.astype(np.int32), np.array([[0.75, 0.25, 0]], np.float32))
-        return Sample(np.full((33, 33, 3), 100, np.uint8), labels, soft=shares if soft else None)
-
-    network = make_network()
-    run(network, tmp_path, either, frame_ids=["a"], updates=40, learning_rate=0.01, scales=(1, 1))
-    answer = class_probabilities(network, either("a").frame, (33, 33)).mean(axis=(1, 2))
-    assert answer == pytest.approx(expected, abs=0.03)
-
-
 def test_no_frames_is_an_error(tmp_path):
     with pytest.raises(InputError, match="no frames"):
         run(make_network(), tmp_path, frame_ids=[])
@@ -270,17 +259,79 @@ def test_a_batch_in_parts_gives_the_same_step(tmp_path):
     np.testing.assert_allclose(first, second, rtol=1e-5)
 
 
-def test_the_average_of_the_weights_comes_out(tmp_path):
-    last, averaged = make_network(), make_network()
-    run(last, tmp_path, updates=2)
-    run(averaged, tmp_path, updates=2, average=0.75)
-    state = load_file(tmp_path / "state.safetensors")
-    first = run(one := make_network(), tmp_path, updates=2)  # what the same training is after one update
-    assert len(first) == 2 and same_weights(one, last)
-    name = "head.branches.0.weight"
-    assert torch.equal(state[f"network.{name}"], last.state_dict()[name])
-    assert torch.equal(state[f"averaged.module.{name}"], averaged.state_dict()[name])
-    assert not torch.equal(averaged.state_dict()[name], last.state_dict()[name])
+def by_hand(options):
+    """Two updates written out: what each option does, in torch's own words."""
+    network, settings = make_network().train(), make_settings(updates=2, **FROZEN, **options)
+    groups = [
+        {"params": group.parameters, "weight_decay": 1e-4 if group.decayed else 0, "factor": group.rate_factor}
+        for group in network.parameter_groups()
+    ]
+    if options.get("optimizer") == "sgd":
+        optimizer = torch.optim.SGD(groups, lr=1, momentum=0.9)
+    else:
+        optimizer = torch.optim.AdamW(groups, lr=1)
+    names = list(dict(network.named_parameters()))
+    average = {name: value.detach().clone() for name, value in network.named_parameters()}
+    counts = np.bincount(np.concatenate([labels_of(frame_id).ravel() for frame_id in FRAME_IDS]))
+    for update, rate in ((0, 0.001), (1, 0.001 * 0.5**0.9)):
+        batch = make_batch(
+            load_soft if "soft_labels" in options else load, FRAME_IDS, settings, seed=0, round_number=1, update=update
+        )
+        for group in optimizer.param_groups:
+            group["lr"] = group["factor"] * rate
+        with torch.autocast("cpu", torch.bfloat16, enabled="precision" in options):
+            logits = network(batch.images)
+        chances = resize_logits(logits, 33, 33, 16).float().log_softmax(dim=1)
+        if "soft_labels" in options:
+            entropy = -(chances * batch.distributions).sum(dim=1)
+        else:
+            entropy = nll_loss(chances, batch.labels, ignore_index=255, reduction="none")
+        weights = (batch.labels != 255).float()
+        if "class_balance" in options:
+            weights *= torch.from_numpy(counts**-0.5).float()[batch.labels.clamp(max=2)]
+        if "confidence_weights" in options:
+            weights *= batch.confidence
+        optimizer.zero_grad()
+        ((entropy * weights).sum() / weights.sum()).backward()
+        optimizer.step()
+        for name, value in network.named_parameters():  # the first update has nothing to be averaged with
+            decay = 0.75 if update else 0
+            average[name] = decay * average[name] + (1 - decay) * value.detach()
+    final = average if "average" in options else dict(network.named_parameters())
+    return torch.cat([final[name].flatten() for name in names]).detach()
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"optimizer": "sgd"},
+        {"average": 0.75},
+        {"class_balance": 0.5},
+        {"confidence_weights": True},
+        {"precision": "bf16"},
+        {"soft_labels": 1.0},
+    ],
+    ids=str,
+)
+def test_two_updates_are_those_that_the_options_say(tmp_path, options):
+    trained, plain = make_network(), make_network()
+    run(trained, tmp_path, load_soft if "soft_labels" in options else load, updates=2, **FROZEN, **options)
+    run(plain, tmp_path, updates=2, **FROZEN)
+    after, without = (torch.cat([value.detach().flatten() for value in n.parameters()]) for n in (trained, plain))
+    torch.testing.assert_close(after, by_hand(options), rtol=1e-4, atol=1e-6)
+    assert not torch.allclose(after, without, rtol=1e-4, atol=1e-6)
+    torch.testing.assert_close(without, by_hand({}), rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler, and there is no g++")
+def test_a_compiled_network_learns_the_same(tmp_path, monkeypatch):
+    compiled, compile_it = [], torch.compile
+    monkeypatch.setattr(torch, "compile", lambda module: compiled.append(module) or compile_it(module))
+    plain = run(make_network(), tmp_path, updates=2)
+    losses = run(network := make_network(), tmp_path, updates=2, compile=True)
+    assert compiled == [network]
+    np.testing.assert_allclose(losses, plain, rtol=1e-3)
 
 
 WORKER = """
