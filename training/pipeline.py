@@ -41,9 +41,9 @@ from training.features.saliency.views import open_saliency
 from training.pseudo_labels.propagation import Propagation
 from training.pseudo_labels.rounds import FrameLabels, labels_by_prediction, labels_by_scores, scores_with_prediction
 from training.pseudo_labels.scoring import score_frames
-from training.run_folder import Result, RunFolder, write_json
+from training.run_folder import Result, RunFolder, claimed, write_json
 from training.segmentation import distributed
-from training.segmentation.batches import Sample, SoftLabels
+from training.segmentation.batches import Sample, SoftLabels, resized
 from training.segmentation.checkpoints import save_network
 from training.segmentation.networks import DeepLab, build_network
 from training.segmentation.networks.cost import network_cost
@@ -75,13 +75,13 @@ class Pipeline:
     warn
         Takes warnings for a person, such as an annotated pixel that disagrees with the truth.
     twin
-        Train the fully supervised twin, too: the same network on the true labels, with as many updates.
+        Train the fully supervised twin, too: the same network on the frames with true labels, with as many updates.
 
     Raises
     ------
     InputError
         If `out` holds a run and `resume` is not set, or holds one with other settings; if the pixel file or the data
-        set is wrong, or the twin has no labels.
+        set is wrong, or the twin has no labels, or would begin with another network than the rounds.
     """
 
     def __init__(
@@ -91,12 +91,18 @@ class Pipeline:
         distributed.check_shares(settings.training.batch)
         self.settings = settings
         self.out = out
+        self.warn = warn
         self.train_set = open_dataset(settings.dataset, settings.dataset.train)
         self.evaluation_set = open_dataset(settings.dataset, settings.dataset.evaluation)
         self.taxonomy = self.train_set.taxonomy
         self.twin = twin
         if twin and not self.train_set.has_labels:
             raise InputError(f"--twin: split '{settings.dataset.train}' has no labels to train on")
+        if twin and settings.iterations.start is not None:
+            raise InputError(
+                f"--twin: begins with the first weights, and iterations.start={settings.iterations.start} with others, "
+                "so that it would be no upper bound; leave one of them out"
+            )
         self.pixels = load_pixels(settings.pixels, self.taxonomy, settings.dataset.name)
         self.frame_ids = evenly_spaced(self.train_set.frame_ids, settings.dataset.limit)
         for warning in check_pixels(self.pixels, self.train_set, settings.pixels):
@@ -109,10 +115,9 @@ class Pipeline:
             LayerPasses(load_classifier(settings.cam), settings.embedding)
         assisting = distributed.number() > 0
         if assisting:
-            distributed.wait()  # until the first process has claimed the folder and opened its database
+            distributed.wait()  # until the first process has claimed the folder
         splits = (self.train_set, self.evaluation_set)
         self.folder = RunFolder(out, settings, self.pixels, splits, resume=resume or assisting)
-        self.tracker = Tracker(self.folder.state.tracking_uri, settings.tracking.experiment, out)
         if not assisting:
             distributed.wait()
 
@@ -120,9 +125,19 @@ class Pipeline:
         """Run what is not complete yet; return the report, which is also `report.json` in the folder.
 
         Under torchrun the first process does so and all share the trainings; each returns the report.
+
+        Raises
+        ------
+        InputError
+            If another process is at work in the folder, or a stage cannot go on.
         """
         if distributed.number():
             return self._assist()
+        with claimed(self.out):
+            self.tracker = Tracker(self.folder.state.tracking_uri, self.settings.tracking.experiment, self.out)
+            return self._run()
+
+    def _run(self) -> Result:
         began = time.monotonic()
         with self.tracker.pipeline(self.settings.name, self.folder.state.key) as run_id:
             write_json(self.out / "mlflow.json", {"run_id": run_id, "uri": self.folder.state.tracking_uri})
@@ -247,7 +262,10 @@ class Pipeline:
     def _bounds(self, _folder: Path) -> Result:
         if not self.evaluation_set.has_labels:
             return {"floor_miou": None, "ceiling_miou": None}
-        return measure_bounds(self.evaluation_set, self.settings.superpixels)
+        bounds = measure_bounds(self.evaluation_set, self.settings.superpixels)
+        if bounds["floor_miou"] is None:
+            self.warn(f"every true label of '{self.evaluation_set.split}' is 255, which counts for nobody: no figures")
+        return bounds
 
     def _label(self, number: int, folder: Path) -> Result:
         confusion = ConfusionMatrix(self.taxonomy)
@@ -301,13 +319,15 @@ class Pipeline:
         if self.settings.training.soft_labels:
             distributions = np.load(self.folder.soft_labels(number, frame_id)).astype(np.float32)
             soft = SoftLabels(self._regions(frame_id), distributions)
-        return Sample(self.train_set.frame(frame_id), self.pseudo_labels(number, frame_id), confidence, soft)
+        sample = Sample(self.train_set.frame(frame_id), self.pseudo_labels(number, frame_id), confidence, soft)
+        return resized(sample, *self.settings.network.input_size)
 
     def _regions(self, frame_id: str) -> NDArray[np.int32]:
         return RegionFeatures.load_labels(self.folder.features(frame_id))
 
     def _truth(self, frame_id: str) -> Sample:
-        return Sample(self.train_set.frame(frame_id), self.train_set.labels(frame_id))
+        sample = Sample(self.train_set.frame(frame_id), self.train_set.labels(frame_id))
+        return resized(sample, *self.settings.network.input_size)
 
     def _train(self, training: str, _folder: Path) -> Result:
         network, losses = self._fit(training)
@@ -322,8 +342,11 @@ class Pipeline:
     def _fit(self, training: str) -> tuple[DeepLab, NDArray[np.float32]]:
         """Train on a round's pseudo labels, from the round before where that is asked, or the twin on the truth."""
         settings, iterations = self.settings.training, self.settings.iterations
+        frame_ids = self.frame_ids
         if training == TWIN:
             number, before, load, labels = 0, None, self._truth, self.train_set.labels
+            labelled = set(self.train_set.labelled_ids)
+            frame_ids = [frame_id for frame_id in frame_ids if frame_id in labelled]
             rounds = iterations.rounds if iterations.warm_start else 1
             settings = settings.model_copy(update={"updates": rounds * settings.updates})
         else:
@@ -334,7 +357,7 @@ class Pipeline:
         losses = train(
             network,
             load,
-            self.frame_ids,
+            frame_ids,
             settings,
             labels=labels,
             seed=self.settings.seed,

@@ -2,6 +2,7 @@
 
 settings.yaml, pixels.yaml   what it was started with
 state.json                   written last when a pipeline starts: a folder without it is nobody's
+.lock                        held by the process that is at work here
 features/ID.npz              the training frames' RegionFeatures, or EmbeddedRegions with their basis.safetensors
 round_0/pseudo_labels/graph.npz   the solved graph (`propagation` only)
 round_N/pseudo_labels/ID.png, round_N/pseudo_labels/confidence/ID.png, round_N/network/, round_N/evaluation/
@@ -11,10 +12,14 @@ model_store/NAME/1/model.onnx
 <stage>/done.json            the stage is complete; holds its result
 """
 
+import fcntl
 import hashlib
 import json
+import os
 import re
 import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -90,16 +95,17 @@ class RunFolder:
             "the true labels of the evaluation frames": evaluation.labels_digest,
         }
         if not (path / "state.json").exists():
-            write_yaml(path / "settings.yaml", settings.model_dump(mode="json"))
-            write_yaml(path / "pixels.yaml", pixels.model_dump())
-            self.state = State(
-                key=uuid.uuid4().hex,
-                tracking_uri=tracking_uri(settings.tracking, path),
-                dataset_digest=train.digest(),
-                files=file_digests(settings),
-                others={what: digest() for what, digest in others.items()},
-            )
-            write_json(path / "state.json", self.state.model_dump())
+            with claimed(path):
+                write_yaml(path / "settings.yaml", settings.model_dump(mode="json"))
+                write_yaml(path / "pixels.yaml", pixels.model_dump())
+                self.state = State(
+                    key=uuid.uuid4().hex,
+                    tracking_uri=tracking_uri(settings.tracking, path),
+                    dataset_digest=train.digest(),
+                    files=file_digests(settings),
+                    others={what: digest() for what, digest in others.items()},
+                )
+                write_json(path / "state.json", self.state.model_dump())
             return
         if not resume:
             raise InputError(f"--out {path} holds a run: add --resume to go on with it, or take another folder")
@@ -154,6 +160,27 @@ class RunFolder:
         return self.path / training / "network" / "network.safetensors"
 
 
+@contextmanager
+def claimed(folder: Path) -> Iterator[None]:
+    """Have a folder for oneself, made where it is missing; the claim of a process that is killed goes with it.
+
+    Raises
+    ------
+    InputError
+        If another process has it.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(folder / ".lock", os.O_CREAT | os.O_RDWR, 0o600)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise InputError(f"{folder}: another process is at work here; wait for it, or give another --out") from None
+        yield
+    finally:
+        os.close(descriptor)
+
+
 def file_digests(settings: Settings) -> dict[str, str]:
     """Return the sha256, hexadecimal, of each file of weights that the settings name, by setting."""
     named = {
@@ -202,7 +229,9 @@ def _first_difference(before: Result, now: Result, prefix: str = "") -> str | No
     for key, value in now.items():
         if prefix + key in FREE_SETTINGS or value == before[key]:
             continue
-        if isinstance(value, dict):
-            return _first_difference(before[key], value, f"{key}.")
-        return f"{prefix}{key} is {value}, other ({before[key]})"
+        if not isinstance(value, dict):
+            return f"{prefix}{key} is {value}, other ({before[key]})"
+        within = _first_difference(before[key], value, f"{prefix}{key}.")
+        if within:
+            return within
     return None

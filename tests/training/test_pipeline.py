@@ -18,6 +18,7 @@ from safetensors.torch import load_file
 
 from serving.client import Client
 from serving.errors import InputError
+from serving.frames import resize_frame
 from serving.model import Model
 from serving.server import Server
 from tests.training.conftest import FRAMES, SIZE
@@ -242,7 +243,52 @@ def test_a_folder_with_a_run_is_neither_overwritten_nor_mixed(finished, override
         make_pipeline(overrides, out)
     with pytest.raises(InputError, match=r"--resume: training\.updates is 7, other \(6\)"):
         make_pipeline([*overrides, "training.updates=7"], out, resume=True)
-    make_pipeline([*overrides, "workers=2"], out, resume=True)
+    with pytest.raises(InputError, match=r"--resume: training\.updates is 7, other \(6\)"):
+        make_pipeline([*overrides, "training.checkpoint_every=7", "training.updates=7"], out, resume=True)
+    with pytest.raises(InputError, match=r"--resume: iterations\.refine is False, other \(True\)"):
+        make_pipeline([*overrides, "training.checkpoint_every=7", "iterations.refine=false"], out, resume=True)
+    make_pipeline([*overrides, "workers=2", "training.checkpoint_every=7"], out, resume=True)
+
+
+def test_two_processes_do_not_work_in_one_folder_but_what_is_complete_can_be_exported(finished, overrides, tmp_path):
+    _, _, out = finished
+    with run_folder.claimed(out):
+        second = make_pipeline(overrides, out, resume=True)
+        with pytest.raises(InputError, match="run: another process is at work here"):
+            second.run()
+        assert second.export(tmp_path / "first.onnx", 0)["onnx_digest"]
+    with run_folder.claimed(tmp_path / "new"), pytest.raises(InputError, match="new: another process is at work here"):
+        make_pipeline(overrides, tmp_path / "new")
+
+
+def test_frames_are_trained_on_at_the_size_that_the_exported_model_sees(finished, monkeypatch):
+    pipeline, _, _ = finished
+    half = (SIZE[0] // 2, SIZE[1] // 2)
+    network = pipeline.settings.network.model_copy(update={"input_size": half})
+    monkeypatch.setattr(pipeline, "settings", pipeline.settings.model_copy(update={"network": network}))
+    frame_id = pipeline.frame_ids[0]
+    for sample in (pipeline._sample(0, frame_id), pipeline._truth(frame_id)):
+        assert np.array_equal(sample.frame, resize_frame(pipeline.train_set.frame(frame_id), *half))
+        assert sample.labels.shape == half
+
+
+def test_the_twin_learns_labelled_frames_alone_and_from_the_first_weights(finished, overrides, tmp_path):
+    _, _, out = finished
+    val = Streets("val", size=SIZE, train_frames=FRAMES)
+    (tmp_path / "new").mkdir()
+    Image.fromarray(val.frame(val.frame_ids[0])).save(tmp_path / "new" / "new.png")
+    more = ["dataset.limit=null", f"dataset.extra={tmp_path / 'new'}"]
+    pipeline = make_pipeline([*overrides, *more], tmp_path / "run")
+    seen, truth = set(), pipeline._truth
+    pipeline._truth = lambda frame_id: seen.add(frame_id) or truth(frame_id)
+    pipeline._fit("twin")
+    assert len(pipeline.frame_ids) == FRAMES + 1 and seen == set(pipeline.frame_ids[:FRAMES])
+    start = out / "round_0" / "network" / "network.safetensors"
+    settings = load_settings("streets", [*overrides, f"iterations.start={start}"])
+    with pytest.raises(
+        InputError, match=r"--twin: begins with the first weights, and iterations\.start=.* with others"
+    ):
+        Pipeline(settings, tmp_path / "started", resume=False, warn=pytest.fail, twin=True)
 
 
 @pytest.mark.parametrize(

@@ -39,6 +39,11 @@ class Dataset(ABC):
     def has_labels(self) -> bool:
         """Whether `labels` answers for every frame of the split."""
 
+    @property
+    def labelled_ids(self) -> Sequence[str]:
+        """The frames that somebody has labelled, in order."""
+        return self.frame_ids if self.has_labels else ()
+
     @abstractmethod
     def frame(self, frame_id: str) -> Frame:
         """Return a frame's pixels, uint8 [H, W, 3], RGB.
@@ -92,18 +97,18 @@ class Dataset(ABC):
             yield f"{frame_id} {hashlib.sha256(content).hexdigest()}\n"
 
 
-def check_labels(labels: Labels, frame: Frame, taxonomy: Taxonomy, source: str) -> Labels:
-    """Return `labels` if they fit the frame and the classes.
+def check_labels(labels: Labels, size: tuple[int, int], taxonomy: Taxonomy, source: str) -> Labels:
+    """Return `labels` if they fit their frame, by its height and width, and the classes.
 
     Raises
     ------
     InputError
         On a size mismatch or a value that is neither a class id nor 255; names the source and the value.
     """
-    if labels.shape != frame.shape[:2]:
+    if labels.shape != size:
         raise InputError(
             f"{source}: labels are {labels.shape[0]} x {labels.shape[1]} (height x width), "
-            f"their frame is {frame.shape[0]} x {frame.shape[1]}; they must be equal"
+            f"their frame is {size[0]} x {size[1]}; they must be equal"
         )
     known = np.zeros(256, bool)
     known[: len(taxonomy.classes)] = True

@@ -1,7 +1,7 @@
 """Cityscapes in its own layout, its 34 label ids translated to the 19 evaluated classes.
 
 Frames lie in `leftImg8bit/<split>/<city>/<stem>_leftImg8bit.png`, labels in `gtFine/<split>/<city>/
-<stem>_gtFine_labelIds.png`. A split without `gtFine` (the official `test`) has no labels.
+<stem>_gtFine_labelIds.png`. A split without `gtFine` has no labels; those of the official `test` are all ignored.
 """
 
 from pathlib import Path

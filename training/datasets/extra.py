@@ -4,6 +4,7 @@ A frame's identifier is made from its content, so that names cannot clash and a 
 """
 
 import hashlib
+from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 
@@ -48,6 +49,11 @@ class ExtendedSplit(Dataset):
     def has_labels(self) -> bool:
         """Whether the split's own frames have labels."""
         return self.dataset.has_labels
+
+    @property
+    def labelled_ids(self) -> Sequence[str]:
+        """The split's own frames where they have labels."""
+        return self.dataset.labelled_ids
 
     def frame(self, frame_id: str) -> Frame:
         """Return a frame's pixels, uint8 [H, W, 3], RGB, or raise `InputError` naming its file."""

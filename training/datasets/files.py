@@ -5,17 +5,20 @@ are read as they are stored. `camvid`, `cityscapes` and `folder` only say where 
 """
 
 import io
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
 from serving.errors import InputError
-from serving.frames import decode_image
+from serving.frames import decode_image, image_size
 from training.datasets.base import Dataset, Frame, Labels, check_labels
 from training.taxonomy import IGNORED, Taxonomy
+
+Read = TypeVar("Read")
 
 
 class FileDataset(Dataset):
@@ -57,19 +60,13 @@ class FileDataset(Dataset):
 
     def frame(self, frame_id: str) -> Frame:
         """Return a frame's pixels, uint8 [H, W, 3], RGB, or raise `InputError` naming its file."""
-        try:
-            return np.require(decode_image(self.encoded(frame_id)), requirements="W")
-        except InputError as error:
-            path = self._path(self._frames, frame_id, "frame")
-            if str(path) in str(error):
-                raise
-            raise InputError(f"{path}: {error}") from error
+        return np.require(self._of_frame(frame_id, decode_image), requirements="W")
 
     def labels(self, frame_id: str) -> Labels:
         """Return a frame's class ids, uint8 [H, W], 255 ignored, or raise `InputError` naming file and value."""
         path = self._path(self._label_files, frame_id, "label file")
         labels = translate(read_label_values(path), self._class_ids, str(path))
-        return check_labels(labels, self.frame(frame_id), self.taxonomy, str(path))
+        return check_labels(labels, self._of_frame(frame_id, image_size), self.taxonomy, str(path))
 
     def encoded(self, frame_id: str) -> bytes:
         """Return the bytes of the frame's file, or raise `InputError` if it is missing."""
@@ -78,6 +75,14 @@ class FileDataset(Dataset):
     def encoded_labels(self, frame_id: str) -> bytes:
         """Return the bytes of the frame's label file, or raise `InputError` if it is missing."""
         return _read(self._path(self._label_files, frame_id, "label file"))
+
+    def _of_frame(self, frame_id: str, read: Callable[[bytes], Read]) -> Read:
+        """Return what `read` finds in the frame's file; an error of it names the file."""
+        path, encoded = self._path(self._frames, frame_id, "frame"), self.encoded(frame_id)
+        try:
+            return read(encoded)
+        except InputError as error:
+            raise InputError(f"{path}: {error}") from error
 
     def _path(self, files: Mapping[str, Path], frame_id: str, what: str) -> Path:
         try:

@@ -53,6 +53,12 @@ class ReadableFrames(Dataset):
         """Whether `labels` answers for every frame of the split."""
         return self.dataset.has_labels
 
+    @property
+    def labelled_ids(self) -> tuple[str, ...]:
+        """The readable frames that somebody has labelled, in order."""
+        labelled = set(self.dataset.labelled_ids)
+        return tuple(frame_id for frame_id in self.frame_ids if frame_id in labelled)
+
     def frame(self, frame_id: str) -> Frame:
         """Return a frame's pixels, uint8 [H, W, 3], RGB, or raise `InputError` naming its file."""
         return self.dataset.frame(frame_id)

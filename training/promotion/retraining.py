@@ -6,12 +6,9 @@ stages, the registration and the promotion can each be repeated. Only the last s
 what is served.
 """
 
-import fcntl
-import os
 import shutil
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -22,7 +19,7 @@ from training.pipeline import Pipeline
 from training.promotion.ledger import Entry, Superseded
 from training.promotion.promotion import Promotion, Refused
 from training.promotion.registration import register_run
-from training.run_folder import write_json
+from training.run_folder import claimed, write_json
 from training.settings import Settings
 
 DONE = "report.json"
@@ -67,7 +64,7 @@ def retrain(
             f"{settings.name} has no champion to start from; `onepixel train`, `register`, `gates`, `promote` make one"
         )
     folder = out or Path("runs", "retrain", f"{settings.name}-{head.version}")
-    with _claimed(folder):
+    with claimed(folder):
         _begin(folder, head, frames)
         champion = promotion.registry.download(head.version, folder / "champion")
         if champion.training is None:
@@ -154,18 +151,3 @@ def _link(source: Path, target: Path) -> None:
         return
     except OSError:
         shutil.copyfile(source, target)
-
-
-@contextmanager
-def _claimed(folder: Path) -> Iterator[None]:
-    """Have a job's folder for oneself; a killed job's claim goes with it."""
-    folder.mkdir(parents=True, exist_ok=True)
-    descriptor = os.open(folder / ".lock", os.O_CREAT | os.O_RDWR, 0o600)
-    try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise InputError(f"{folder}: another job is at work here; wait for it, or give --out") from None
-        yield
-    finally:
-        os.close(descriptor)

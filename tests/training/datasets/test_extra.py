@@ -37,7 +37,7 @@ def test_new_frames_follow_the_splits_own_each_content_once(folder):
 
 def test_nobody_counts_their_labels(folder):
     split = open_dataset(settings(folder), "train")
-    assert split.has_labels
+    assert split.has_labels and split.labelled_ids == split.frame_ids[:4]
     new = split.frame_ids[-1]
     assert split.frame(new).shape == (32, 64, 3)
     assert np.unique(split.labels(new)).tolist() == [255]
@@ -56,7 +56,8 @@ def test_a_new_frame_that_cannot_be_read_is_named_or_left_out(folder):
     broken = [frame_id for frame_id in split.frame_ids[4:] if split.encoded(frame_id) == b"no picture"]
     with pytest.raises(InputError, match=r"new/broken\.png"):
         split.frame(broken[0])
-    assert len(open_dataset(settings(folder, unreadable="skip"), "train")) == 7
+    readable = open_dataset(settings(folder, unreadable="skip"), "train")
+    assert len(readable) == 7 and readable.labelled_ids == readable.frame_ids[:4]
 
 
 @pytest.mark.parametrize(("name", "message"), [("none", "no such folder"), ("empty", "holds no image")])

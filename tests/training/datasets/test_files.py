@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from serving.errors import InputError
+from serving.frames import encode_png
 from training.datasets import evenly_spaced, open_dataset
 from training.datasets.base import check_labels
 from training.datasets.cityscapes import LABEL_IDS, TRAIN_ID_TO_LABEL_ID, TRAIN_IDS
@@ -43,13 +44,28 @@ def test_cityscapes_tables_are_inverse():
 
 
 def test_check_labels_names_source_and_value():
-    frame = np.zeros((2, 3, 3), np.uint8)
     good = np.array([[0, 10, IGNORED], [1, 2, 3]], np.uint8)
-    assert check_labels(good, frame, CAMVID, "here") is good
+    assert check_labels(good, (2, 3), CAMVID, "here") is good
     with pytest.raises(InputError, match="here: label value 11 "):
-        check_labels(good + np.uint8(1), frame, CAMVID, "here")
+        check_labels(good + np.uint8(1), (2, 3), CAMVID, "here")
     with pytest.raises(InputError, match="here: labels are 3 x 2"):
-        check_labels(good.T, frame, CAMVID, "here")
+        check_labels(good.T, (2, 3), CAMVID, "here")
+
+
+def test_labels_need_no_more_of_their_frame_than_its_header(tmp_path):
+    for kind, pixels in (("images", np.zeros((40, 50, 3), np.uint8)), ("labels", np.ones((40, 50), np.uint8))):
+        (tmp_path / "val" / kind).mkdir(parents=True)
+        (tmp_path / "val" / kind / "a.png").write_bytes(encode_png(pixels))
+    frame = tmp_path / "val" / "images" / "a.png"
+    whole = frame.read_bytes()
+    frame.write_bytes(whole[:45] + bytes(4) + whole[49:])
+    dataset = open_dataset(DatasetSettings(name="folder", root=tmp_path, taxonomy="camvid"), "val")
+    assert np.array_equal(dataset.labels("a"), np.ones((40, 50)))
+    with pytest.raises(InputError, match=r"images/a\.png: "):
+        dataset.frame("a")
+    frame.write_bytes(whole[:10])
+    with pytest.raises(InputError, match=r"images/a\.png: "):
+        dataset.labels("a")
 
 
 @pytest.mark.skipif(not CAMVID_ROOT.is_dir(), reason=f"{CAMVID_ROOT} is not here: the real CamVid is not redistributed")

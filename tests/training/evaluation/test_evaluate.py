@@ -22,7 +22,9 @@ from tests.training.evaluation.frames import (
 )
 from training.cli import main
 from training.configuration import load_settings
+from training.datasets import open_dataset
 from training.datasets.streets import Streets
+from training.evaluation.bounds import measure_bounds
 from training.evaluation.evaluate import run_evaluation
 from training.features.crop_classifier import embedded_classifier
 from training.segmentation.checkpoints import save_network
@@ -58,6 +60,17 @@ def refusal(*arguments):
     result = run(*arguments)
     assert result.exit_code == 2 and not result.stdout, result.output
     return result.stderr
+
+
+def test_a_split_whose_labels_are_all_ignored_has_no_figure_and_says_so(model, tmp_path):
+    write_frames(tmp_path / "frames", [255, 255])
+    configuration = write_configuration(tmp_path / "mine.yaml", tmp_path / "frames")
+    result = run("--model", model, "--dataset", configuration, "--out", tmp_path / "out")
+    assert result.exit_code == 0 and json.loads(result.stdout)["miou_class"] is None
+    assert "every true label of 'val' is 255, which counts for nobody: no figure is defined" in result.stderr
+    settings = load_settings(str(configuration), [])
+    bounds = measure_bounds(open_dataset(settings.dataset, "val"), settings.superpixels)
+    assert bounds == {"floor_miou": None, "ceiling_miou": None}
 
 
 def test_a_model_by_hand(configuration, model, tmp_path):

@@ -104,7 +104,7 @@ def test_two_jobs_do_not_share_a_folder(promotion, settings, database, frames, t
     (tmp_path / "job").mkdir()
     with (tmp_path / "job" / ".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        with pytest.raises(InputError, match="another job is at work here"):
+        with pytest.raises(InputError, match="another process is at work here"):
             retrain(settings, database, frames, tmp_path / "job", dry_run=True, warn=print)
 
 
