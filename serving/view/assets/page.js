@@ -1,4 +1,5 @@
-// Asks for the latest pair, draws the frame and its mask in one go, and shows the figures a few times a second.
+// Asks for the latest pair, draws the frame, its mask and its shares in one go; the other figures change a few times a
+// second.
 
 const element = (id) => document.getElementById(id);
 const PAUSE = 250; // milliseconds between two changes of the figures: faster ones cannot be read
@@ -67,7 +68,7 @@ async function run() {
       }
       const form = await (await ask(`next?after=${view.picture?.number ?? 0}`)).formData();
       const state = JSON.parse(form.get("state"));
-      if (state.pair && !view.paused) await take(form, state.pair);
+      if (state.pair && !view.paused) await take(form, state);
       if (!state.pair || performance.now() - view.toldAt >= PAUSE) tell(state);
     } catch (error) {
       console.debug(error);
@@ -77,7 +78,7 @@ async function run() {
   }
 }
 
-async function take(form, pair) {
+async function take(form, { pair, server }) {
   const options = { colorSpaceConversion: "none", premultiplyAlpha: "none" };
   const [picture, ids] = await Promise.all([
     createImageBitmap(form.get("frame"), options),
@@ -99,6 +100,7 @@ async function take(form, pair) {
   view.picture = { ...pair, bitmap: picture, classes, read };
   for (const id of ["frame-name", "mask-name"]) element(id).textContent = `${pair.name} · ${width} × ${height}`;
   paint();
+  tellPair(server);
   point();
 }
 
@@ -130,7 +132,6 @@ function tell(state) {
   else if (view.paused) say("paused", "Paused; the stream goes on");
   else say("live", "Live");
   for (const empty of document.querySelectorAll(".empty")) empty.hidden = view.picture !== null;
-  tellPair(state.server);
   tellFigures(state.figures);
   document.documentElement.dataset.ready = "true";
 }
@@ -143,7 +144,6 @@ function say(kind, text) {
 }
 
 function tellPair(server) {
-  if (!view.picture) return;
   const { model, shares } = view.picture;
   if (model.digest !== view.digest) showClasses(model);
   element("model").textContent =
@@ -224,7 +224,7 @@ function setOpacity(opacity) {
 function pause() {
   view.paused = !view.paused;
   element("pause").setAttribute("aria-pressed", String(view.paused));
-  view.toldAt = 0; // so that shares and status are those of the picture that stays
+  view.toldAt = 0; // so that the status says so at once
 }
 
 function turnTheme() {

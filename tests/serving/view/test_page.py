@@ -19,6 +19,8 @@ PICTURES = """["frame", "mask"].map((id) => {
   const canvas = document.getElementById(id);
   return [...canvas.getContext("2d").getImageData(canvas.width / 2, canvas.height / 2, 1, 1).data].slice(0, 3);
 }).concat([document.getElementById("frame-name").textContent])"""
+WHOLE = """[...document.querySelectorAll("#classes .row")].flatMap((row) =>
+  row.querySelector(".value").textContent === "100.0 %" ? row.querySelector(".name").textContent : [])"""
 KIND = "document.querySelector('#status').dataset.kind"
 
 
@@ -27,10 +29,11 @@ def test_a_person_looks_at_the_page(view: ViewServer, tmp_path: Path) -> None:
         page.wait_for(f"{KIND} === 'live'")
         seen = set()
         while len(seen) < 3:
-            frame, mask, caption = page.evaluate(PICTURES)
+            frame, mask, caption, whole = page.evaluate(f"{PICTURES}.concat({WHOLE})")
             name = caption.removesuffix(".png · 64 × 48")
             assert frame == pytest.approx(COLOURS[name], abs=3)  # a JPEG
             assert mask == [200 * channel // 255 for channel in COLOURS[name]]  # the tiny model's palette
+            assert whole == name  # the legend is of the picture
             seen.add(name)
         assert page.text("#model").startswith("tiny version 1 · sha256 ")
         assert page.evaluate("[...document.querySelectorAll('#classes .name')].map((each) => each.textContent)") == [
