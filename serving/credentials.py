@@ -1,6 +1,7 @@
 """How a client and a server know each other; the server's side is in `serving.security`."""
 
 import logging
+import ssl
 import stat
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -18,11 +19,11 @@ logger = logging.getLogger(__name__)
 class Credentials:
     """How a client knows its server, and the server it; without any, calls are in the clear."""
 
-    authorities: Path | None = None
+    authorities: Path | str | None = None
     """PEM file of the authorities that vouch for the server; with it calls are encrypted."""
-    certificate: Path | None = None
+    certificate: Path | str | None = None
     """PEM file of the client's own certificate chain, where the server asks for one."""
-    private_key: Path | None = None
+    private_key: Path | str | None = None
     """PEM file of its key."""
     token: str = field(default="", repr=False)
     """The client's token, where the server asks for one."""
@@ -45,19 +46,65 @@ class Credentials:
         Raises
         ------
         InputError
-            If a file cannot be read, or one belongs to another that is missing.
+            If a file cannot be read or holds something else, or one belongs to another that is missing.
         """
         if (self.certificate is None) != (self.private_key is None) or (self.certificate and not self.authorities):
             raise InputError("credentials: certificate and private_key belong together, and with authorities")
         if self.authorities is None:
             return module.insecure_channel(address, options=options)
-        key = None if self.private_key is None else read_file(self.private_key, secret=True)
-        certificate = None if self.certificate is None else read_file(self.certificate)
-        known = grpc.ssl_channel_credentials(read_file(self.authorities), key, certificate)
+        certificate, key = None, None
+        if self.certificate is not None and self.private_key is not None:
+            certificate, key = read_certificate(self.certificate, self.private_key)
+        known = grpc.ssl_channel_credentials(read_authorities(self.authorities), key, certificate)
         return module.secure_channel(address, known, options=options)
 
 
-def read_file(path: Path, *, secret: bool = False) -> bytes:
+def read_certificate(certificate: Path | str, private_key: Path | str) -> tuple[bytes, bytes]:
+    """Return a certificate chain and its key, PEM both.
+
+    Raises
+    ------
+    InputError
+        If one cannot be read or is no PEM file of its kind, the key is encrypted or another certificate's.
+    """
+    contents = read_file(certificate), read_file(private_key, secret=True)
+    for path, content, what in zip(
+        (certificate, private_key), contents, ("BEGIN CERTIFICATE", "PRIVATE KEY"), strict=True
+    ):
+        if what.encode() not in content:
+            raise InputError(f"{path}: should be a PEM file that holds '{what}'")
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.set_ciphers("DEFAULT:@SECLEVEL=0")  # how strong a key must be is not for this check to say
+
+    def no_password() -> str:
+        raise InputError(f"{private_key}: is encrypted; write it without a password: openssl pkey -in FILE -out FILE")
+
+    try:
+        context.load_cert_chain(certificate, private_key, no_password)
+    except ssl.SSLError as error:
+        if error.reason == "KEY_VALUES_MISMATCH":
+            raise InputError(f"{private_key}: is not the key of {certificate}") from error
+        raise InputError(f"{certificate}, {private_key}: cannot be read as PEM: {error.reason}") from error
+    return contents
+
+
+def read_authorities(path: Path | str) -> bytes:
+    """Return the authorities' certificates, PEM.
+
+    Raises
+    ------
+    InputError
+        If the file cannot be read, or holds no certificate in PEM.
+    """
+    content = read_file(path)
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(path)
+    except ssl.SSLError as error:
+        raise InputError(f"{path}: should be a PEM file of certificates") from error
+    return content
+
+
+def read_file(path: Path | str, *, secret: bool = False) -> bytes:
     """Return a file's bytes.
 
     Parameters
@@ -72,6 +119,7 @@ def read_file(path: Path, *, secret: bool = False) -> bytes:
     InputError
         If it cannot be read, or is no regular file.
     """
+    path = Path(path)
     try:
         mode = path.stat().st_mode
         if not stat.S_ISREG(mode):

@@ -28,5 +28,9 @@ class Expired(Exception):
     """The deadline passed, or would have, before the frame could be answered."""
 
 
+class Unauthenticated(Exception):
+    """The call has no known token, or none any more."""
+
+
 class Closed(Exception):
     """The queue takes no more work."""

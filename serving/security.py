@@ -15,7 +15,7 @@ from typing import Any
 
 import grpc
 
-from serving.credentials import read_file
+from serving.credentials import read_authorities, read_certificate, read_file
 from serving.errors import InputError
 from serving.settings import SecuritySettings
 
@@ -101,21 +101,26 @@ class Clients:
 
     Parameters
     ----------
-    by_token
-        Whether a `TokenInterceptor` has looked at their tokens.
+    tokens
+        Those that a `TokenInterceptor` has looked for; None where nobody needs one.
     """
 
-    def __init__(self, *, by_token: bool = False) -> None:
-        self._by_token = by_token
+    def __init__(self, tokens: Tokens | None = None) -> None:
+        self._tokens = tokens
 
     def of(self, context: grpc.ServicerContext) -> str:
         """Return the client's name."""
-        if self._by_token:
+        if self._tokens is not None:
             return f"token {_token_name.get()}"
         identities = context.peer_identities()
         if identities:
             return f"certificate {identities[0].decode('utf-8', 'replace')}"
         return str(context.peer())
+
+    def stays_known(self, context: grpc.ServicerContext) -> Callable[[], bool]:
+        """Return what tells, as long as a call lasts, whether its token is still among those that are known."""
+        tokens, authorization = self._tokens, _authorization(context.invocation_metadata())
+        return lambda: tokens is None or tokens.name_of(authorization) is not None
 
 
 def server_credentials(settings: SecuritySettings) -> grpc.ServerCredentials | None:
@@ -126,7 +131,7 @@ def server_credentials(settings: SecuritySettings) -> grpc.ServerCredentials | N
     Raises
     ------
     InputError
-        If a file cannot be read.
+        If a file cannot be read or holds something else.
     """
     if settings.certificate is None or settings.private_key is None:
         return None
@@ -134,8 +139,9 @@ def server_credentials(settings: SecuritySettings) -> grpc.ServerCredentials | N
     paths = [certificate, key, *([authorities] if authorities else [])]
 
     def read() -> grpc.ServerCertificateConfiguration:
-        roots = None if authorities is None else read_file(authorities)
-        return grpc.ssl_server_certificate_configuration([(read_file(key, secret=True), read_file(certificate))], roots)
+        chain, own_key = read_certificate(certificate, key)
+        roots = None if authorities is None else read_authorities(authorities)
+        return grpc.ssl_server_certificate_configuration([(own_key, chain)], roots)
 
     def stamp() -> list[int]:
         return [path.stat().st_mtime_ns for path in paths]

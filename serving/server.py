@@ -195,7 +195,7 @@ class Server:
 
     def _add_services(self, tokens: Tokens | None) -> None:
         limits = self._settings.limits
-        clients = Clients(by_token=tokens is not None)
+        clients = Clients(tokens)
         self._answerer = answerer = Answerer(
             self.repository,
             self._queue,

@@ -5,9 +5,14 @@ from contextlib import contextmanager
 
 import grpc
 
-_ENDS = "it ends the connection: it may encrypt (then name the authorities), or ask for a certificate"
+_ENDS = (
+    "it ends the connection: it may encrypt (then name the authorities), ask for a certificate, or not know the one "
+    "that it got"
+)
 _REASONS = (
     ("WRONG_VERSION_NUMBER", "it does not encrypt: leave the authorities out"),
+    ("certificate has expired", "its certificate has expired"),
+    ("certificate is not yet valid", "its certificate is not valid yet, by this machine's clock"),
     ("CERTIFICATE_VERIFY_FAILED", "the authorities do not vouch for its certificate"),
     ("Hostname Verification", "its certificate is for another name than the address has"),
     ("Socket closed", _ENDS),

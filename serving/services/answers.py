@@ -98,6 +98,10 @@ class Answerer:
         """Tell who makes a call."""
         return Caller(context, self._clients.of(context))
 
+    def stays_known(self, context: grpc.ServicerContext) -> Callable[[], bool]:
+        """Return what tells whether a call's token is still known."""
+        return self._clients.stays_known(context)
+
     @contextmanager
     def counted(self, caller: Caller) -> Iterator["Counted"]:
         """Count a frame that a call holds: its arrival, and what became of it by how the context ends."""

@@ -4,7 +4,7 @@ import queue
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 
@@ -12,7 +12,7 @@ import grpc
 from onepixel.v1 import segmentation_pb2 as pb
 
 from serving import wire
-from serving.errors import Closed, Expired, InputError, QueueFull
+from serving.errors import Closed, Expired, InputError, QueueFull, Unauthenticated
 from serving.services.answers import Answerer
 from serving.services.calls import Calls
 from serving.services.statuses import answers_errors, streams_errors
@@ -125,7 +125,8 @@ class SegmentationService:
         with self._admit_stream(caller.client):
             self._accepted.enter(context, lambda: stream.end_input(Closed("the server is draining")), caller.client)
             if context.add_callback(stream.cancel):
-                threading.Thread(target=_read, args=(requests, stream), name="stream reader", daemon=True).start()
+                read = partial(_read, requests, stream, answerer.stays_known(context))
+                threading.Thread(target=read, name="stream reader", daemon=True).start()
                 yield from stream.responses()
 
     @answers_errors
@@ -182,9 +183,12 @@ def _read_first(
         inbox.put(error)
 
 
-def _read(requests: Iterator[pb.StreamSegmentRequest], stream: Stream) -> None:
+def _read(requests: Iterator[pb.StreamSegmentRequest], stream: Stream, stays_known: Callable[[], bool]) -> None:
     try:
         for request in requests:
+            if not stays_known():
+                stream.end_input(Unauthenticated("stream: the token is not known any more"))
+                return
             if request.WhichOneof("message") != "frame":
                 stream.end_input(InputError("stream: after the first message, each should hold a frame"))
                 return

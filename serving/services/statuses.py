@@ -11,7 +11,7 @@ from google.protobuf.any_pb2 import Any as AnyMessage
 from google.rpc.error_details_pb2 import RetryInfo
 from google.rpc.status_pb2 import Status
 
-from serving.errors import Closed, Expired, InputError, QueueFull
+from serving.errors import Closed, Expired, InputError, QueueFull, Unauthenticated
 from serving.logs import request_id
 from serving.metrics import Outcome
 from serving.repository import UnknownModel
@@ -26,6 +26,7 @@ _STATUS: tuple[tuple[type[BaseException], grpc.StatusCode, Outcome], ...] = (
     (UnknownModel, grpc.StatusCode.NOT_FOUND, Outcome.INVALID),
     (QueueFull, grpc.StatusCode.RESOURCE_EXHAUSTED, Outcome.REFUSED),
     (Expired, grpc.StatusCode.DEADLINE_EXCEEDED, Outcome.EXPIRED),
+    (Unauthenticated, grpc.StatusCode.UNAUTHENTICATED, Outcome.INVALID),
     (Closed, grpc.StatusCode.UNAVAILABLE, Outcome.UNAVAILABLE),
     (CancelledError, grpc.StatusCode.CANCELLED, Outcome.CANCELLED),
     (grpc.RpcError, grpc.StatusCode.CANCELLED, Outcome.CANCELLED),  # of a request's messages: the client has left

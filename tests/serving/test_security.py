@@ -23,6 +23,7 @@ from serving.frames import Pixels, encode_png
 from serving.model import Model
 from serving.security import Clients, Tokens
 from serving.server import EMBEDDED, Server
+from serving.server_errors import absence
 from serving.settings import SecuritySettings
 
 TOKENS = "# cameras\nleft  left-token-0123456789  # front\n\nright right-token-0123456789\n"
@@ -139,6 +140,47 @@ def test_the_client_and_the_command_bring_what_the_server_asks_for(
 
 
 @needs_openssl
+def test_files_that_hold_something_else_are_told_by_name_on_both_sides(
+    start: Callable[..., Server], tmp_path: Path
+) -> None:
+    certificate, key = make_certificate(tmp_path, "server")
+    _, other = make_certificate(tmp_path, "other")
+    encrypted, text = tmp_path / "encrypted.key", tmp_path / "notes.txt"
+    command = ["openssl", "pkey", "-in", key, "-aes256", "-passout", "pass:secret", "-out", encrypted]
+    subprocess.run(command, check=True, capture_output=True)
+    text.write_text("no certificate\n")
+    for pair, message in (
+        ((certificate, other), rf"{other}: is not the key of {certificate}"),
+        ((certificate, encrypted), rf"{encrypted}: is encrypted; write it without a password"),
+        ((certificate, text), rf"{text}: should be a PEM file that holds 'PRIVATE KEY'"),
+        ((text, key), rf"{text}: should be a PEM file that holds 'BEGIN CERTIFICATE'"),
+    ):
+        with pytest.raises(InputError, match=message):
+            start(certificate=pair[0], private_key=pair[1])
+        with pytest.raises(InputError, match=message):
+            Client("localhost:1", credentials=Credentials(certificate, *pair))
+    for make in (
+        lambda: start(certificate=certificate, private_key=key, client_authorities=text),
+        lambda: Client("localhost:1", credentials=Credentials(str(text))),
+    ):
+        with pytest.raises(InputError, match=rf"{text}: should be a PEM file of certificates"):
+            make()
+
+
+@pytest.mark.parametrize(
+    ("words", "reason"),
+    [
+        ("certificate has expired: OK", "its certificate has expired"),
+        ("certificate is not yet valid: OK", "its certificate is not valid yet, by this machine's clock"),
+        ("self signed certificate: OK", "the authorities do not vouch for its certificate"),
+    ],
+)
+def test_what_grpc_says_of_a_certificate_is_told(words: str, reason: str) -> None:
+    details = f"failed to connect to all addresses; last error: UNKNOWN: CERTIFICATE_VERIFY_FAILED: {words}"
+    assert absence("localhost:1", 1, details).message == f"no server answers at localhost:1 within 1 s: {reason}"
+
+
+@needs_openssl
 def test_why_a_server_cannot_be_reached_is_told(start: Callable[..., Server], tmp_path: Path) -> None:
     certificate, key = make_certificate(tmp_path, "server")
     other, _ = make_certificate(tmp_path, "other")
@@ -150,7 +192,7 @@ def test_why_a_server_cannot_be_reached_is_told(start: Callable[..., Server], tm
         (plain, certificate, "it does not encrypt"),
         (encrypted, None, "it may encrypt"),
         (encrypted, other, "do not vouch for its certificate"),
-        (mutual, certificate, "or ask for a certificate"),
+        (mutual, certificate, "ask for a certificate, or not know the one that it got"),
         (renamed, elsewhere, "for another name"),
     ):
         credentials = Credentials(authorities)
@@ -188,6 +230,33 @@ def test_who_sends_no_message_holds_no_thread(start: Callable[..., Server], tmp_
     end.set()
     for channel in channels:
         channel.close()
+
+
+def test_a_stream_ends_when_its_token_is_taken_out_and_what_was_accepted_is_answered(
+    start: Callable[..., Server], frame: Pixels, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(security_module, "LOOK_SECONDS", 0.0)
+    tokens = tmp_path / "tokens"
+    tokens.write_text(TOKENS)
+    server = start(tokens=tokens)
+    answered = threading.Event()
+
+    def frames() -> Iterator[Pixels]:
+        yield frame
+        assert answered.wait(10)
+        tokens.with_suffix(".new").write_text("right right-token-0123456789\n")
+        tokens.with_suffix(".new").replace(tokens)
+        yield frame
+
+    with Client(server.address, credentials=Credentials(token="left-token-0123456789")) as client:
+        outcomes = client.stream(frames())
+        assert next(outcomes).segmentation is not None
+        answered.set()
+        with pytest.raises(ServerError, match="the token is not known any more") as caught:
+            next(outcomes)
+        assert caught.value.code is grpc.StatusCode.UNAUTHENTICATED
+    with Client(server.address, credentials=Credentials(token="right-token-0123456789")) as client:
+        assert [outcome.error for outcome in client.stream(frames())] == [None, None]
 
 
 def test_two_tokens_are_none(start: Callable[..., Server], tmp_path: Path) -> None:
@@ -275,5 +344,5 @@ def test_a_secret_that_everybody_may_read_is_told_and_a_pipe_is_not_waited_for(
 
 def test_a_missing_file_is_a_clear_error(model: Model, tmp_path: Path) -> None:
     security = SecuritySettings(certificate=tmp_path / "none.pem", private_key=tmp_path / "none.key")
-    with pytest.raises(InputError, match=r"none\.key: cannot be read"):
+    with pytest.raises(InputError, match=r"none\.pem: cannot be read"):
         Server(model, EMBEDDED.model_copy(update={"security": security}))
