@@ -42,8 +42,8 @@ from training.pseudo_labels.propagation import Propagation
 from training.pseudo_labels.rounds import FrameLabels, labels_by_prediction, labels_by_scores, scores_with_prediction
 from training.pseudo_labels.scoring import score_frames
 from training.run_folder import Result, RunFolder, claimed, write_json
+from training.samples import check_twin, pseudo_sample, true_sample
 from training.segmentation import distributed
-from training.segmentation.batches import Sample, SoftLabels, resized
 from training.segmentation.checkpoints import save_network
 from training.segmentation.networks import DeepLab, build_network
 from training.segmentation.networks.cost import network_cost
@@ -96,13 +96,8 @@ class Pipeline:
         self.evaluation_set = open_dataset(settings.dataset, settings.dataset.evaluation)
         self.taxonomy = self.train_set.taxonomy
         self.twin = twin
-        if twin and not self.train_set.has_labels:
-            raise InputError(f"--twin: split '{settings.dataset.train}' has no labels to train on")
-        if twin and settings.iterations.start is not None:
-            raise InputError(
-                f"--twin: begins with the first weights, and iterations.start={settings.iterations.start} with others, "
-                "so that it would be no upper bound; leave one of them out"
-            )
+        if twin:
+            check_twin(self.train_set, settings)
         self.pixels = load_pixels(settings.pixels, self.taxonomy, settings.dataset.name)
         self.frame_ids = evenly_spaced(self.train_set.frame_ids, settings.dataset.limit)
         for warning in check_pixels(self.pixels, self.train_set, settings.pixels):
@@ -185,7 +180,7 @@ class Pipeline:
         """Train and evaluate; every process comes here."""
         distributed.wait()
         self._stage(f"{training}/network", partial(self._train, training))
-        self._checkpoint(training).unlink(missing_ok=True)
+        self.folder.checkpoint(training).unlink(missing_ok=True)
         distributed.wait()
         return self._stage(f"{training}/evaluation", partial(self._evaluate, training, step), step=step, drawn=True)
 
@@ -272,7 +267,8 @@ class Pipeline:
         description = f"round {number}: pseudo labels"
         made = self._labels(number, folder)
         for one in tqdm(made, total=len(self.frame_ids), desc=description, unit="frame", disable=None):
-            frame_id, regions = one.frame_id, self._regions(one.frame_id)
+            frame_id = one.frame_id
+            regions = RegionFeatures.load_labels(self.folder.features(frame_id))
             labels = one.labels[regions]
             if one.distributions is not None:
                 with whole_file(self.folder.soft_labels(number, frame_id)) as temporary:
@@ -312,23 +308,6 @@ class Pipeline:
         start = self.settings.iterations.start
         return None if start is None else trained_network(start, self.settings, len(self.taxonomy.classes))
 
-    def _sample(self, number: int, frame_id: str) -> Sample:
-        confidence, soft = None, None
-        if self.settings.training.confidence_weights:
-            confidence = np.asarray(Image.open(self.folder.confidence(number, frame_id)))
-        if self.settings.training.soft_labels:
-            distributions = np.load(self.folder.soft_labels(number, frame_id)).astype(np.float32)
-            soft = SoftLabels(self._regions(frame_id), distributions)
-        sample = Sample(self.train_set.frame(frame_id), self.pseudo_labels(number, frame_id), confidence, soft)
-        return resized(sample, *self.settings.network.input_size)
-
-    def _regions(self, frame_id: str) -> NDArray[np.int32]:
-        return RegionFeatures.load_labels(self.folder.features(frame_id))
-
-    def _truth(self, frame_id: str) -> Sample:
-        sample = Sample(self.train_set.frame(frame_id), self.train_set.labels(frame_id))
-        return resized(sample, *self.settings.network.input_size)
-
     def _train(self, training: str, _folder: Path) -> Result:
         network, losses = self._fit(training)
         save_network(network, self.folder.network(training))
@@ -336,15 +315,13 @@ class Pipeline:
         self.tracker.curve("train/loss", means)
         return {"updates": len(losses), "loss": float(losses[-10:].mean())}
 
-    def _checkpoint(self, training: str) -> Path:
-        return self.out / training / "network" / "checkpoint.safetensors"
-
     def _fit(self, training: str) -> tuple[DeepLab, NDArray[np.float32]]:
         """Train on a round's pseudo labels, from the round before where that is asked, or the twin on the truth."""
         settings, iterations = self.settings.training, self.settings.iterations
         frame_ids = self.frame_ids
         if training == TWIN:
-            number, before, load, labels = 0, None, self._truth, self.train_set.labels
+            number, before = 0, None
+            load, labels = partial(true_sample, self.train_set, self.settings), self.train_set.labels
             labelled = set(self.train_set.labelled_ids)
             frame_ids = [frame_id for frame_id in frame_ids if frame_id in labelled]
             rounds = iterations.rounds if iterations.warm_start else 1
@@ -352,7 +329,8 @@ class Pipeline:
         else:
             number = int(training.removeprefix("round_"))
             before = self._network_before(number) if number == 0 or iterations.warm_start else None
-            load, labels = partial(self._sample, number), partial(self.pseudo_labels, number)
+            load = partial(pseudo_sample, self.folder, self.train_set, self.settings, number)
+            labels = partial(self.pseudo_labels, number)
         network = self.network() if before is None else before
         losses = train(
             network,
@@ -362,7 +340,7 @@ class Pipeline:
             labels=labels,
             seed=self.settings.seed,
             round_number=number,
-            checkpoint=self._checkpoint(training),
+            checkpoint=self.folder.checkpoint(training),
             resume=True,
         )
         return network, losses

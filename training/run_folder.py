@@ -159,6 +159,10 @@ class RunFolder:
         """Where the weights that a training, `round_<N>` or `twin`, ended with lie."""
         return self.path / training / "network" / "network.safetensors"
 
+    def checkpoint(self, training: str) -> Path:
+        """Where the state of a training lies while it is under way."""
+        return self.path / training / "network" / "checkpoint.safetensors"
+
 
 @contextmanager
 def claimed(folder: Path) -> Iterator[None]:

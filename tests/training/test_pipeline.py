@@ -32,6 +32,7 @@ from training.demo import draw_annotated
 from training.evaluation.evaluate import run_evaluation
 from training.pipeline import Pipeline
 from training.run_folder import write_json
+from training.samples import pseudo_sample, true_sample
 
 
 @pytest.fixture(scope="module")
@@ -160,7 +161,7 @@ def test_soft_labels_are_kept_for_each_superpixel_and_trained_on_in_every_round(
             np.testing.assert_allclose(sums, labels != 255, atol=2e-3)
             best = np.where(labels == 255, 0, labels)
             assert np.array_equal(distributions.max(axis=1)[regions], distributions[regions, best])
-            sample = pipeline._sample(number, frame_id)
+            sample = pseudo_sample(pipeline.folder, pipeline.train_set, pipeline.settings, number, frame_id)
             assert np.array_equal(sample.labels, labels) and np.array_equal(sample.soft.regions, regions)
 
 
@@ -261,26 +262,34 @@ def test_two_processes_do_not_work_in_one_folder_but_what_is_complete_can_be_exp
         make_pipeline(overrides, tmp_path / "new")
 
 
-def test_frames_are_trained_on_at_the_size_that_the_exported_model_sees(finished, monkeypatch):
+def test_frames_are_trained_on_at_the_size_that_the_exported_model_sees(finished):
     pipeline, _, _ = finished
     half = (SIZE[0] // 2, SIZE[1] // 2)
     network = pipeline.settings.network.model_copy(update={"input_size": half})
-    monkeypatch.setattr(pipeline, "settings", pipeline.settings.model_copy(update={"network": network}))
+    settings, frames = pipeline.settings.model_copy(update={"network": network}), pipeline.train_set
     frame_id = pipeline.frame_ids[0]
-    for sample in (pipeline._sample(0, frame_id), pipeline._truth(frame_id)):
-        assert np.array_equal(sample.frame, resize_frame(pipeline.train_set.frame(frame_id), *half))
+    for sample in (
+        pseudo_sample(pipeline.folder, frames, settings, 0, frame_id),
+        true_sample(frames, settings, frame_id),
+    ):
+        assert np.array_equal(sample.frame, resize_frame(frames.frame(frame_id), *half))
         assert sample.labels.shape == half
 
 
-def test_the_twin_learns_labelled_frames_alone_and_from_the_first_weights(finished, overrides, tmp_path):
+def test_the_twin_learns_labelled_frames_alone_and_from_the_first_weights(finished, overrides, tmp_path, monkeypatch):
     _, _, out = finished
     val = Streets("val", size=SIZE, train_frames=FRAMES)
     (tmp_path / "new").mkdir()
     Image.fromarray(val.frame(val.frame_ids[0])).save(tmp_path / "new" / "new.png")
     more = ["dataset.limit=null", f"dataset.extra={tmp_path / 'new'}"]
     pipeline = make_pipeline([*overrides, *more], tmp_path / "run")
-    seen, truth = set(), pipeline._truth
-    pipeline._truth = lambda frame_id: seen.add(frame_id) or truth(frame_id)
+    seen = set()
+
+    def noted(dataset, settings, frame_id):
+        seen.add(frame_id)
+        return true_sample(dataset, settings, frame_id)
+
+    monkeypatch.setattr(pipeline_module, "true_sample", noted)
     pipeline._fit("twin")
     assert len(pipeline.frame_ids) == FRAMES + 1 and seen == set(pipeline.frame_ids[:FRAMES])
     start = out / "round_0" / "network" / "network.safetensors"
