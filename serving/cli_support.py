@@ -66,4 +66,6 @@ def credentials(
     from serving.credentials import Credentials, read_file
 
     token = "" if token_file is None else read_file(token_file, secret=True).decode("utf-8", "replace").strip()
+    if token_file is not None and not token:
+        raise InputError(f"--token-file: {token_file} is empty; it should hold the token that the server asks for")
     return Credentials(authorities, certificate, private_key, token)

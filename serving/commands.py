@@ -6,7 +6,8 @@ Only click is imported until one runs.
 import json
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -151,6 +152,7 @@ def segment(source: Path, address: str, model_name: str, out: Path, as_json: boo
     began = time.monotonic()
     frames = 0
     failures: list[dict[str, str]] = []
+    total, results_of = _plan(source, out)
     with Client(address, model_name=model_name, credentials=credentials(**files)) as client:
         try:
             client.wait_ready(PATIENCE)
@@ -158,9 +160,12 @@ def segment(source: Path, address: str, model_name: str, out: Path, as_json: boo
             option = "--model" if error.code is grpc.StatusCode.NOT_FOUND else "--server"
             raise InputError(f"{option}: {error.message}") from error
         info = client.model_info()
-        total, results = _plan(client, source, out)
         try:
-            for result in tqdm(results, total=total, unit="frame", delay=2, disable=None):
+            out.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise InputError(f"--out: {out} cannot be made: {error.strerror}") from error
+        try:
+            for result in tqdm(results_of(client), total=total, unit="frame", delay=2, disable=None):
                 frames += 1
                 if result.failure is not None:
                     failures.append({"name": result.name, "failure": result.failure})
@@ -185,17 +190,14 @@ def segment(source: Path, address: str, model_name: str, out: Path, as_json: boo
     raise SystemExit(1 if failures else 0)
 
 
-def _plan(client: "Client", source: Path, out: Path) -> tuple[int, Iterator["Result"]]:
+def _plan(source: Path, out: Path) -> tuple[int, Callable[["Client"], Iterator["Result"]]]:
+    """Return how many frames there are, as far as that is known, and what segments them."""
     from serving import segment_files as files
 
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(f"--out: {out} cannot be made: {error.strerror}") from error
     if source.suffix.lower() in files.VIDEO_SUFFIXES and source.is_file():
-        return files.count_frames(source), files.segment_video(client, source, out)
+        return files.count_frames(source), partial(files.segment_video, video=source, out=out)
     images = files.find_images(source, out)
-    return len(images), files.segment_images(client, images, out)
+    return len(images), partial(files.segment_images, images=images, out=out)
 
 
 def _overrides(**options: Any) -> list[str]:

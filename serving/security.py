@@ -17,6 +17,7 @@ import grpc
 
 from serving.credentials import read_authorities, read_certificate, read_file
 from serving.errors import InputError
+from serving.logs import request_id
 from serving.settings import SecuritySettings
 
 logger = logging.getLogger(__name__)
@@ -59,7 +60,7 @@ class Tokens:
         kind, _, token = authorization.partition(" ")
         digest = hashlib.sha256(token.strip().encode("utf-8", "replace")).digest()
         found = None
-        for known, name in self._digests:
+        for known, name in self._digests.items():
             if hmac.compare_digest(known, digest):
                 found = name
         return found if kind.lower() == "bearer" else None
@@ -163,16 +164,19 @@ def server_credentials(settings: SecuritySettings) -> grpc.ServerCredentials | N
     return grpc.dynamic_ssl_server_credentials(initial, newer, require_client_authentication=authorities is not None)
 
 
-def _token_digests(path: Path) -> list[tuple[bytes, str]]:
-    """Return the tokens' sha256 and their clients' names."""
-    digests = []
+def _token_digests(path: Path) -> dict[bytes, str]:
+    """Return the tokens' clients' names by the tokens' sha256."""
+    digests: dict[bytes, str] = {}
     for number, line in enumerate(read_file(path, secret=True).decode("utf-8", "replace").splitlines(), start=1):
         words = [] if line.startswith("#") else line.split(" #")[0].split()
         if not words:
             continue
         if len(words) != 2 or len(words[1]) < SHORTEST_TOKEN:
             raise InputError(f"{path}: line {number} should be NAME TOKEN, of {SHORTEST_TOKEN} characters or more")
-        digests.append((hashlib.sha256(words[1].encode()).digest(), words[0]))
+        digest = hashlib.sha256(words[1].encode()).digest()
+        if digest in digests:
+            raise InputError(f"{path}: line {number}: the token of {words[0]} is that of {digests[digest]}, too")
+        digests[digest] = words[0]
     if not digests:
         raise InputError(f"{path}: no token; a line is NAME TOKEN")
     return digests
@@ -185,5 +189,6 @@ def _authorization(metadata: Sequence[tuple[str, str | bytes]] | None) -> str:
 
 
 def _refuse(_: object, context: grpc.ServicerContext) -> None:
-    logger.info("refused: %s has no known token", context.peer())
+    text = {key: value for key, value in context.invocation_metadata() or () if isinstance(value, str)}
+    logger.info("refused: request %.80r of %s has no known token", request_id(text), context.peer())
     context.abort(grpc.StatusCode.UNAUTHENTICATED, "the metadata `authorization: Bearer TOKEN` is missing or unknown")

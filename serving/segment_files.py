@@ -83,8 +83,20 @@ def find_images(source: Path, out: Path) -> list[Path]:
 
 
 def count_frames(video: Path) -> int:
-    """Return how many frames a video says it has; 0 if it does not say."""
-    return max(0, int(cv2.VideoCapture(str(video)).get(cv2.CAP_PROP_FRAME_COUNT)))
+    """Return how many frames a video says it has; 0 if it does not say.
+
+    Raises
+    ------
+    InputError
+        If none can be decoded.
+    """
+    capture = cv2.VideoCapture(str(video))
+    try:
+        if not capture.grab():
+            raise InputError(f"{video}: no frame can be decoded; is it a whole video file?")
+        return max(0, int(capture.get(cv2.CAP_PROP_FRAME_COUNT)))
+    finally:
+        capture.release()
 
 
 def segment_images(client: Client, images: Sequence[Path], out: Path) -> Iterator[Result]:

@@ -53,6 +53,7 @@ def view(
     from serving.view.web import ViewServer
 
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    opened = open_source(source)
     connect = partial(Client, server_address, model_name=model_name, credentials=credentials(**files))
     with connect() as client:
         try:
@@ -60,7 +61,6 @@ def view(
             info = client.model_info()
         except ServerError as error:
             raise InputError(f"--server: {error.message}") from error
-    opened = open_source(source)
     feed = Feed(opened, server_address, rate=rate, connect=connect)
     server = ViewServer(feed, address)
     stop = stop_signal()

@@ -205,6 +205,12 @@ def test_what_a_user_can_mend_exits_2(server: Server, frame: Pixels, tmp_path: P
         result = run("segment", *arguments, "--server", server.address)
         assert result.exit_code == 2 and message in result.stderr, result.output
         assert result.stderr.startswith("error: ") and result.stdout == ""
+        # What is wrong here is told whether or not a server is there.
+        assert run("segment", *arguments, "--server", "127.0.0.1:1").stderr == result.stderr
+    (tmp_path / "token").write_text("\n")
+    result = run("segment", source, "--out", tmp_path / "out", "--token-file", tmp_path / "token")
+    assert result.exit_code == 2 and f"--token-file: {tmp_path / 'token'} is empty" in result.stderr
+    assert not (tmp_path / "out").exists()
     result = run("serve", "--model", tmp_path / "none.onnx")
     assert result.exit_code == 2 and "none.onnx: cannot be read" in result.stderr
 
@@ -225,9 +231,11 @@ def test_serve_errors_exit_2(server: Server, model_path: Path) -> None:
 
 def test_a_server_that_is_not_there_exits_2(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("serving.commands.PATIENCE", 0.2)
-    result = run("segment", tmp_path, "--server", "127.0.0.1:1", "--out", tmp_path / "out")
+    (tmp_path / "a.png").write_bytes(b"any")
+    result = run("segment", tmp_path / "a.png", "--server", "127.0.0.1:1", "--out", tmp_path / "out")
     assert result.exit_code == 2
     assert result.stderr == "error: --server: no server answers at 127.0.0.1:1 within 0.2 s: nobody listens there\n"
+    assert not (tmp_path / "out").exists()
 
 
 def test_an_overlay_by_hand() -> None:

@@ -94,13 +94,17 @@ def test_mutual_tls_lets_in_who_has_a_known_certificate(start: Callable[..., Ser
     assert ask(server, with_other) == "UNAVAILABLE"
 
 
-def test_tokens_are_needed_by_all_but_probes(start: Callable[..., Server], tmp_path: Path) -> None:
+def test_tokens_are_needed_by_all_but_probes(
+    start: Callable[..., Server], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
     tokens = tmp_path / "tokens"
     tokens.write_text(TOKENS)
     server = start(tokens=tokens)
     assert ask(server, None, ("authorization", "Bearer left-token-0123456789")) == "tiny"
     for wrong in ((), (("authorization", "Bearer left-token-012345678"),), (("authorization", "left"),)):
-        assert ask(server, None, *wrong) == "UNAUTHENTICATED"
+        assert ask(server, None, *wrong, ("x-request-id", "mine")) == "UNAUTHENTICATED"
+    assert caplog.text.count("refused: request 'mine' of ipv") == 3
     with grpc.insecure_channel(server.address) as channel:
         assert health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest()).status == 1
         with pytest.raises(grpc.RpcError) as caught:
@@ -299,6 +303,7 @@ def test_tokens_that_change_are_read_anew(
     ("text", "message"),
     [
         ("# nobody\n", "no token; a line is NAME TOKEN"),
+        ("left one-token-0123456789\nright one-token-0123456789\n", "line 2: the token of right is that of left, too"),
         ("left short\n", "line 1 should be NAME TOKEN, of 16 characters or more"),
         ("\nleft right-token-0123456789 more\n", "line 2 should be NAME TOKEN"),
     ],
