@@ -1,5 +1,6 @@
 """HOST:PORT, and URLs that may be shown."""
 
+import ipaddress
 from urllib.parse import urlsplit
 
 from serving.errors import InputError
@@ -24,6 +25,15 @@ def split_address(address: str, setting: str) -> tuple[str, int]:
     if not host or not port.isdecimal() or int(port) > 65535:
         raise InputError(f"{setting}: '{address}'; should be HOST:PORT, such as 127.0.0.1:50051")
     return host, int(port)
+
+
+def is_loopback(address: str) -> bool:
+    """Tell whether only this machine can reach HOST:PORT; a name other than localhost may be anybody's."""
+    host = address.rpartition(":")[0].strip("[]")
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 def without_password(url: str) -> str:

@@ -10,6 +10,7 @@ from typing import Any
 
 import grpc
 
+from serving.addresses import is_loopback
 from serving.errors import InputError
 
 logger = logging.getLogger(__name__)
@@ -51,6 +52,8 @@ class Credentials:
         if (self.certificate is None) != (self.private_key is None) or (self.certificate and not self.authorities):
             raise InputError("credentials: certificate and private_key belong together, and with authorities")
         if self.authorities is None:
+            if self.token and not is_loopback(address):
+                logger.warning("%s: the token goes there in the clear; authorities encrypt", address)
             return module.insecure_channel(address, options=options)
         certificate, key = None, None
         if self.certificate is not None and self.private_key is not None:

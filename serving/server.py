@@ -16,7 +16,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection, reflection_pb2_grpc
 from onepixel.oip import open_inference_pb2_grpc as oip_grpc
 
-from serving.addresses import split_address
+from serving.addresses import is_loopback, split_address
 from serving.batching import InferenceQueue
 from serving.errors import InputError
 from serving.metrics import Metrics
@@ -33,7 +33,7 @@ from serving.services.open_inference import SERVICE as OPEN_INFERENCE
 from serving.services.open_inference import OpenInference
 from serving.services.reflection import Reflection
 from serving.services.segmentation import MAX_OPENING, SERVICE, SegmentationService
-from serving.settings import ServerSettings, is_loopback
+from serving.settings import ServerSettings
 from serving.tracing import Tracer
 
 logger = logging.getLogger(__name__)

@@ -14,7 +14,6 @@ from serving.configuration import apply_environment, apply_override, parse, read
 from serving.frames import MAX_PIXELS
 
 ENVIRONMENT_PREFIX = "ONEPIXEL_SET_"  # no name that Kubernetes gives the variables of a service
-LOOPBACK = ("127.", "localhost:", "[::1]:")
 
 Seconds = Annotated[float, Field(ge=0)]
 Count = Annotated[int, Field(gt=0)]
@@ -242,8 +241,3 @@ def load_server_settings(
     for override in overrides:
         apply_override(tree, override, "queue.max_wait=2")
     return validate(ServerSettings, tree, source)
-
-
-def is_loopback(address: str) -> bool:
-    """Tell whether only this machine can reach HOST:PORT."""
-    return address.startswith(LOOPBACK)

@@ -63,6 +63,8 @@ def view(
             raise InputError(f"--server: {error.message}") from error
     feed = Feed(opened, server_address, rate=rate, connect=connect)
     server = ViewServer(feed, address)
+    if not server.loopback:
+        logging.warning("%s: whoever reaches it sees the frames", server.address)
     stop = stop_signal()
     feed.start()
     server.start()

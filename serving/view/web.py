@@ -6,7 +6,6 @@ the address is loopback, a request under another name is refused, since a page e
 """
 
 import functools
-import ipaddress
 import json
 import logging
 import secrets
@@ -16,6 +15,7 @@ from importlib.resources import files
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
+from serving.addresses import is_loopback
 from serving.http_server import HttpServer
 from serving.view.feed import Feed, Pair
 
@@ -65,7 +65,7 @@ class ViewServer(HttpServer):
     def __init__(self, feed: Feed, address: str = "127.0.0.1:0") -> None:
         super().__init__(address, "address", _Handler)
         self.feed = feed
-        self.loopback = _is_loopback(str(self.server_address[0]))
+        self.loopback = is_loopback(self.address)
         self.url = f"http://{self.address}/"
 
 
@@ -135,16 +135,9 @@ def _form(state: dict[str, Any], pair: Pair | None) -> tuple[str, bytes]:
     return f"multipart/form-data; boundary={boundary}", b"".join(chunks) + f"--{boundary}--\r\n".encode()
 
 
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
-
-
 def _is_local_name(header: str) -> bool:
     try:
         host = urlsplit(f"//{header}").hostname or ""
     except ValueError:
         return False
-    return host == "localhost" or _is_loopback(host)
+    return is_loopback(f"[{host}]:" if ":" in host else f"{host}:")

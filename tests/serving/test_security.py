@@ -347,6 +347,14 @@ def test_a_secret_that_everybody_may_read_is_told_and_a_pipe_is_not_waited_for(
         Tokens(tmp_path / "pipe")
 
 
+def test_a_token_in_the_clear_is_told(caplog: pytest.LogCaptureFixture) -> None:
+    for address in ("127.0.0.1:1", "camera-server:1"):
+        Client(address, credentials=Credentials(token="left-token-0123456789")).close()
+    assert [record.getMessage() for record in caplog.records] == [
+        "camera-server:1: the token goes there in the clear; authorities encrypt"
+    ]
+
+
 def test_a_missing_file_is_a_clear_error(model: Model, tmp_path: Path) -> None:
     security = SecuritySettings(certificate=tmp_path / "none.pem", private_key=tmp_path / "none.key")
     with pytest.raises(InputError, match=r"none\.pem: cannot be read"):

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from serving.errors import InputError
-from serving.settings import ServerSettings, is_loopback, load_server_settings
+from serving.settings import ServerSettings, load_server_settings
 
 
 def test_the_later_source_wins(tmp_path: Path) -> None:
@@ -57,11 +57,6 @@ def test_the_documented_settings_are_settings(tmp_path: Path) -> None:
     path = tmp_path / "server.yaml"
     path.write_text(example)
     assert load_server_settings(path).queue.max_wait == 0.5
-
-
-def test_loopback_is_known_by_the_address() -> None:
-    addresses = ("127.0.0.1:1", "localhost:1", "[::1]:1", "0.0.0.0:1", "camera:1", "[::]:1")
-    assert [is_loopback(address) for address in addresses] == [True, True, True, False, False, False]
 
 
 @pytest.mark.parametrize(
