@@ -1,0 +1,39 @@
+"""Files that appear whole or not at all."""
+
+from pathlib import Path
+
+import pytest
+from safetensors import SafetensorError
+
+from serving import files
+from serving.errors import InputError
+from serving.files import whole_file
+
+FULL = Path("/dev/full")
+TOLD = r"a\.bin: cannot be written: no space is left"
+
+
+def test_what_fails_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
+    path = tmp_path / "deep" / "a.txt"
+    with whole_file(path) as temporary:
+        temporary.write_text("old")
+    with pytest.raises(ZeroDivisionError), whole_file(path) as temporary:
+        temporary.write_text("half")
+        raise ZeroDivisionError
+    assert path.read_text() == "old" and list(path.parent.iterdir()) == [path]
+
+
+@pytest.mark.skipif(not FULL.exists(), reason="there is no /dev/full")
+def test_a_full_device_is_told(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=TOLD), whole_file(tmp_path / "a.bin"):
+        FULL.write_bytes(bytes(10))
+
+
+def test_what_libraries_say_of_a_full_device_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(InputError, match=TOLD), whole_file(tmp_path / "a.bin"):
+        raise SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")
+    with pytest.raises(OSError, match="1000 requested"), whole_file(tmp_path / "a.bin"):
+        raise OSError("1000 requested and 13 written")
+    monkeypatch.setattr(files, "_LEAST_FREE", 2**80)
+    with pytest.raises(InputError, match=TOLD), whole_file(tmp_path / "a.bin"):
+        raise OSError("1000 requested and 13 written")  # numpy's
