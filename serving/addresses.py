@@ -1,6 +1,7 @@
-"""HOST:PORT, and URLs that may be shown."""
+"""HOST:PORT, free ports, and URLs that may be shown."""
 
 import ipaddress
+import socket
 from urllib.parse import urlsplit
 
 from serving.errors import InputError
@@ -25,6 +26,12 @@ def split_address(address: str, setting: str) -> tuple[str, int]:
     if not host or not port.isdecimal() or int(port) > 65535:
         raise InputError(f"{setting}: '{address}'; should be HOST:PORT, such as 127.0.0.1:50051")
     return host, int(port)
+
+
+def free_port() -> int:
+    """Return a port of loopback that is free now."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return int(listener.getsockname()[1])
 
 
 def is_loopback(address: str) -> bool:

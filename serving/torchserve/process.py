@@ -14,6 +14,7 @@ from pathlib import Path
 
 import grpc
 
+from serving.addresses import free_port
 from serving.client import Client, ServerError
 from serving.credentials import Credentials
 from serving.errors import InputError
@@ -107,10 +108,10 @@ class TorchServe:
         check_installed()
         manifest = read_manifest(archive)
         self.name, self.version = manifest["modelName"], manifest["modelVersion"]
-        grpc_port, http_port = grpc_port or _free_port(), http_port or _free_port()
+        grpc_port, http_port = grpc_port or free_port(), http_port or free_port()
         self.grpc_address = f"torchserve://{host}:{grpc_port}"
         self.http_address = f"torchserve+http://{host}:{http_port}"
-        self.management_port = _free_port()
+        self.management_port = free_port()
         self.folder = Path(tempfile.mkdtemp(prefix="torchserve-"))
         self._process: subprocess.Popen[bytes] | None = None
         try:
@@ -123,8 +124,8 @@ class TorchServe:
                 http_port=http_port,
                 grpc_port=grpc_port,
                 management_port=self.management_port,
-                metrics_port=_free_port(),
-                grpc_management_port=_free_port(),
+                metrics_port=free_port(),
+                grpc_management_port=free_port(),
                 max_request=MAX_REQUEST,
                 max_response=min(2**31 - 1, 2 * MAX_PIXELS * batch + 2**20),  # a batch's masks and confidences
                 model_control=str(model_control).lower(),
@@ -241,11 +242,3 @@ def _environment(folder: Path) -> dict[str, str]:
         "TEMP": str(folder),
         "TS_DISABLE_TOKEN_AUTHORIZATION": "false",
     }
-
-
-def _free_port() -> int:
-    import socket
-
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        return int(taken.getsockname()[1])

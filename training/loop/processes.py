@@ -3,7 +3,6 @@
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -13,6 +12,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
+
+from serving.addresses import free_port
 
 STARTING = 120.0
 """Seconds that a server may take to answer."""
@@ -46,7 +47,7 @@ def mlflow_server(folder: Path, log: Path) -> Iterator[str]:
     Its webhooks may go to this machine, without TLS.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    port = _free_port()
+    port = free_port()
     command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
     command += ["--backend-store-uri", f"sqlite:///{folder.resolve()}/mlflow.db"]
     command += ["--serve-artifacts", "--artifacts-destination", str(folder.resolve() / "artifacts")]
@@ -91,12 +92,6 @@ def _running(
         with suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)  # with the workers that it may have left
         process.wait()
-
-
-def _free_port() -> int:
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        return int(taken.getsockname()[1])
 
 
 def _wait_until_answers(url: str) -> None:

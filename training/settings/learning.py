@@ -137,6 +137,6 @@ class PredictionSettings(Frozen):
     """Most pixels seen at once, at the frame's resolution and at the largest scale; a frame that has more is cut into
     tiles. The default is 1024 x 2048."""
     tile_overlap: Annotated[int, Field(ge=0)] = 128
-    """How far a tile sees beyond the part that it answers for, on each side, pixels of the frame. A network sees further
-    than that, so that some pixels are answered otherwise than in the whole frame: of CamVid's frames enlarged threefold
+    """How far a tile sees beyond the part that it answers for, on each side, pixels of the frame. A network sees
+    further, so that some pixels are answered otherwise than in the whole frame: of CamVid's frames enlarged threefold
     and cut to 800 x 800 pixels 6 to 14 %, with twice the overlap 4 to 11 %."""

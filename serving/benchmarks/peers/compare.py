@@ -8,10 +8,11 @@ from typing import Any
 
 from tqdm import tqdm
 
+from serving.addresses import free_port
 from serving.benchmarks.bench import Bench, Case, Findings
 from serving.benchmarks.engine import BareEngine
 from serving.benchmarks.load import MASK, UnaryLoad, quantile
-from serving.benchmarks.peers.known import ChosenPeer, copy_programs, free_port
+from serving.benchmarks.peers.known import ChosenPeer, copy_programs
 from serving.benchmarks.process import PinnedProcess, stopped_after
 from serving.benchmarks.senders import connect
 from serving.errors import InputError

@@ -1,7 +1,6 @@
 """The peers that can be measured: how each is started, and how it is asked."""
 
 import shutil
-import socket
 import sys
 import uuid
 from collections.abc import Callable
@@ -151,9 +150,3 @@ def copy_programs(folder: Path) -> None:
         copy = target / path.relative_to(PACKAGE)
         copy.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(path, copy)
-
-
-def free_port() -> int:
-    """Return a port of loopback that is free now."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return int(listener.getsockname()[1])
