@@ -22,7 +22,9 @@ from serving.wire import SegmentOptions
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp"})
 VIDEO_SUFFIXES = frozenset({".avi", ".m4v", ".mkv", ".mov", ".mp4", ".webm"})
 COUNTED_SUFFIXES = frozenset({".avi", ".m4v", ".mov", ".mp4"})
-"""Of videos that hold the number of their frames; of others OpenCV tells an estimate."""
+"""Of videos that hold the number of their frames; of others OpenCV makes one from their duration."""
+LEAST_MISSING = (1.0, 0.05)
+"""Seconds, and share of the duration, that must be missing at the end of such a video, whose sound may be longer."""
 
 _OPTIONS = SegmentOptions(mask_encoding=MaskEncoding.RLE)
 
@@ -128,8 +130,8 @@ def segment_video(client: Client, video: Path, out: Path) -> Iterator[Result]:
 
     Yields
     ------
-    The result of each frame; one without a mask is in the overlay as it was. A video that ends before the last frame
-    that it announces has a result of its own.
+    The result of each frame; one without a mask is in the overlay as it was. A video that ends before the last frame,
+    or the time, that it announces has a result of its own.
 
     Raises
     ------
@@ -144,16 +146,18 @@ def segment_video(client: Client, video: Path, out: Path) -> Iterator[Result]:
     sent: deque[Pixels] = deque()
     # The frames are read on gRPC's thread, which may be amid one when this one ends; OpenCV crashes where both meet.
     lock = threading.Lock()
-    closed = False
+    closed, seconds = False, 0.0
 
     def frames() -> Iterator[Pixels]:
+        nonlocal seconds
         while True:
             with lock:
                 if closed:
                     return
                 read, frame = capture.read()
-            if not read:
-                return
+                if not read:
+                    return
+                seconds = capture.get(cv2.CAP_PROP_POS_MSEC) / 1000
             sent.append(np.asarray(cv2.cvtColor(frame, cv2.COLOR_BGR2RGB), np.uint8))
             yield sent[-1]
 
@@ -174,15 +178,27 @@ def segment_video(client: Client, video: Path, out: Path) -> Iterator[Result]:
             if writer is None:
                 raise InputError(f"{video}: no frame can be decoded; is it a whole video file?")
             with lock:
-                counted = int(capture.get(cv2.CAP_PROP_FRAME_COUNT))
-            if video.suffix.lower() in COUNTED_SUFFIXES and decoded < counted:
-                yield Result(video.name, f"ends after {decoded} of {counted} frames; is it a whole video file?")
+                reached = _reached(capture, decoded, seconds, counted=video.suffix.lower() in COUNTED_SUFFIXES)
+            if reached:
+                yield Result(video.name, f"ends after {reached}; is it a whole video file?")
         finally:
             with lock:
                 closed = True
                 capture.release()
             if writer is not None:
                 writer.release()
+
+
+def _reached(capture: cv2.VideoCapture, decoded: int, last: float, *, counted: bool) -> str | None:
+    """Say how far a video got whose last frame lies at `last` seconds; None where it did not end too early."""
+    announced, rate = capture.get(cv2.CAP_PROP_FRAME_COUNT), capture.get(cv2.CAP_PROP_FPS)
+    if counted:
+        return f"{decoded} of {announced:.0f} frames" if decoded < announced else None
+    if announced <= 0 or rate <= 0:
+        return None
+    seconds, end = announced / rate, last + 1 / rate
+    least, share = LEAST_MISSING
+    return f"{end:.1f} of {seconds:.1f} s" if seconds - end > max(least, share * seconds) else None
 
 
 def _open_writer(path: Path, rate: float, frame: Pixels) -> cv2.VideoWriter:

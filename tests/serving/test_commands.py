@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -130,17 +131,24 @@ def test_a_video_is_streamed(server: Server, model: Model, tmp_path: Path) -> No
     assert shapes == [(48, 64, 3)] * 24
 
 
-def test_a_video_that_is_cut_off_is_no_success(server: Server, tmp_path: Path) -> None:
-    video = tmp_path / "drive.avi"
+@pytest.mark.parametrize(
+    ("suffix", "part", "told"), [(".avi", 8, r"after \d+ of 24 frames"), (".mkv", 5, r"after [01]\.\d of 2\.4 s")]
+)
+def test_a_video_that_is_cut_off_is_no_success(
+    server: Server, tmp_path: Path, suffix: str, part: int, told: str
+) -> None:
+    video = tmp_path / f"drive{suffix}"
     writer = cv2.VideoWriter(str(video), cv2.VideoWriter.fourcc(*"MJPG"), 10, (64, 48))
     for shade in range(24):
         writer.write(np.full((48, 64, 3), 10 * shade, np.uint8))
     writer.release()
+    whole = run("segment", video, "--server", server.address, "--out", tmp_path / "out")
+    assert whole.exit_code == 0, whole.stderr
     content = video.read_bytes()
-    video.write_bytes(content[: len(content) * 4 // 5])
+    video.write_bytes(content[: len(content) * part // 10])
     result = run("segment", video, "--server", server.address, "--out", tmp_path / "out")
     assert result.exit_code == 1
-    assert "of 24 frames; is it a whole video file?" in result.stderr
+    assert re.search(f"ends {told}; is it a whole video file", result.stderr)
 
 
 def test_a_stream_that_ends_leaves_the_video_to_its_reader(
@@ -167,7 +175,7 @@ def test_a_stream_that_ends_leaves_the_video_to_its_reader(
             return True, frame
 
         def get(self, _: int) -> float:
-            overlaps.extend(["get after the first read"] if self.count else [])
+            overlaps.extend(["get during a read"] if reading.is_set() else [])
             return 10.0
 
         def release(self) -> None:
