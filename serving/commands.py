@@ -73,7 +73,7 @@ def serve(
     settings = load_server_settings(path, (*overrides, *_overrides(model=model_path, **options)), os.environ)
     configure_logging(settings.operations)
     logger = logging.getLogger(__name__)
-    logger.info("settings: %s", settings.model_dump_json(exclude_defaults=True))
+    logger.info("settings: %s", settings.model_dump_json())
     stop = stop_signal()
     with open_server(settings, settings.model or _shipped_model()) as (repository, server):
         server.start()

@@ -8,8 +8,9 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_serializer, model_validator
 
+from serving.addresses import without_password
 from serving.configuration import apply_environment, apply_override, parse, read_text, validate
 from serving.frames import MAX_PIXELS
 
@@ -127,13 +128,18 @@ class RepositorySettings(_Section):
     poll_seconds: Annotated[float, Field(gt=0)] = 2.0
     """How often the file, the folder of models or the alias is looked at."""
     registry_uri: str | None = None
-    """MLflow's URI for `models:/` names; None takes MLFLOW_TRACKING_URI. Needs the extra `registry`."""
+    """MLflow's URI for `models:/` names; None takes MLFLOW_TRACKING_URI. Needs the extra `registry`. It is printed
+    without a password that it has."""
     cache: Path | None = None
     """Folder for the files of registered models, with which a server can start while the registry is away; None takes
     a temporary one."""
     hint_secret: Path | None = None
     """File with the secret of MLflow's webhooks, which are then taken at POST /hooks/mlflow of `metrics_address`: a
     signed one has the alias looked at soon. Nothing that it says is believed."""
+
+    @field_serializer("registry_uri")
+    def _printed(self, uri: str | None) -> str | None:
+        return None if uri is None else without_password(uri)
 
 
 class ShadowSettings(_Section):

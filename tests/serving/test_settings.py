@@ -17,6 +17,12 @@ def test_the_later_source_wins(tmp_path: Path) -> None:
     assert load_server_settings() == ServerSettings()
 
 
+def test_settings_are_printed_without_a_password() -> None:
+    settings = load_server_settings(None, ["repository.registry_uri=https://me:hush-hush@mlflow.example/"])
+    assert settings.repository.registry_uri == "https://me:hush-hush@mlflow.example/"
+    assert "hush" not in (printed := settings.model_dump_json()) and "https://mlflow.example/" in printed
+
+
 @pytest.mark.parametrize(
     ("overrides", "environment", "message"),
     [
