@@ -5,7 +5,7 @@ an `InputError` that names the source, the key and the value.
 """
 
 import difflib
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -18,8 +18,22 @@ Tree = dict[str, Any]
 Validated = TypeVar("Validated", bound=BaseModel)
 
 
-def read_text(path: Path) -> str:
-    """Read a configuration file.
+class _UniqueKeys(yaml.SafeLoader):
+    """YAML whose mappings must not repeat a key: the usual loaders keep the last one in silence."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
+        """Build a mapping, or raise on a repeated key."""
+        seen = set()
+        for key_node, _ in node.value:
+            key = self.construct_object(key_node, deep=True)
+            if isinstance(key, Hashable) and key in seen:
+                raise yaml.constructor.ConstructorError(None, None, f"'{key}' stands twice", key_node.start_mark)
+            seen.add(key)
+        return super().construct_mapping(node, deep)
+
+
+def read_text(path: Path, what: str = "configuration") -> str:
+    """Read a text file; `what` is what an error calls it.
 
     Raises
     ------
@@ -29,9 +43,27 @@ def read_text(path: Path) -> str:
     try:
         return path.read_text("utf-8")
     except OSError as error:
-        raise InputError(f"configuration {path} cannot be read: {error.strerror}") from error
+        raise InputError(f"{what} {path} cannot be read: {error.strerror}") from error
     except UnicodeDecodeError as error:
-        raise InputError(f"configuration {path} is not UTF-8: {error.reason} at byte {error.start}") from error
+        raise InputError(f"{what} {path} is not UTF-8: {error.reason} at byte {error.start}") from error
+
+
+def load_yaml(text: str, source: str) -> Any:
+    """Load YAML; `source` is what an error calls it.
+
+    Raises
+    ------
+    InputError
+        If it is no YAML, or a key stands twice; names the line.
+    """
+    try:
+        return yaml.load(text, _UniqueKeys)
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark
+        where = f"line {mark.line + 1}, column {mark.column + 1}: " if mark is not None else ""
+        raise InputError(f"{source} is not YAML: {where}{error.problem}") from error
+    except (yaml.YAMLError, ValueError) as error:  # ValueError: of an impossible date
+        raise InputError(f"{source} is not YAML: {error}") from error
 
 
 def parse(text: str, source: str) -> Tree:
@@ -42,10 +74,7 @@ def parse(text: str, source: str) -> Tree:
     InputError
         If it is no YAML, or not keys and values.
     """
-    try:
-        tree = yaml.safe_load(text)
-    except (yaml.YAMLError, ValueError) as error:  # ValueError: of an impossible date
-        raise InputError(f"{source} is not YAML: {error}") from error
+    tree = load_yaml(text, source)
     if tree is None:
         return {}  # an empty file, or comments alone
     if not isinstance(tree, dict):
@@ -124,10 +153,7 @@ def keys(kind: type[BaseModel], prefix: str = "") -> list[str]:
 
 
 def _put(tree: Tree, path: list[str], text: str, source: str) -> None:
-    try:
-        value = yaml.safe_load(text)
-    except (yaml.YAMLError, ValueError) as error:
-        raise InputError(f"{source}: the value is not YAML: {error}") from error
+    value = load_yaml(text, f"{source}: the value")
     *sections, last = path
     for section in sections:
         tree = tree.setdefault(section, {})

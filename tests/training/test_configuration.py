@@ -79,7 +79,8 @@ def test_unknown_and_unreadable_configurations(tmp_path):
     ("content", "message"),
     [
         (b"name: caf\xe9", r"settings\.yaml is not UTF-8: .* at byte 9"),
-        (b"a: [", r"settings\.yaml is not YAML"),
+        (b"a: [", r"settings\.yaml is not YAML: line 1, column 5: expected the node content"),
+        (b"name: a\nname: b", r"settings\.yaml is not YAML: line 2, column 1: 'name' stands twice"),
         (b"name: 2001-99-99", r"settings\.yaml is not YAML: month"),
         (b"- a", r"settings\.yaml must hold keys and values, got \['a'\]"),
         (b"", r"settings\.yaml: name: Field required"),

@@ -13,14 +13,14 @@ once. x counts columns from the left, y rows from the top, both from 0.
 
 import hashlib
 import json
-from collections.abc import Hashable, Sequence
+from collections.abc import Sequence
 from importlib.resources import files
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from serving.configuration import load_yaml, read_text
 from serving.errors import InputError
 from training.datasets import Dataset, open_dataset
 from training.settings import Settings
@@ -60,20 +60,6 @@ class PixelFile(BaseModel):
         return hashlib.sha256(json.dumps(self.model_dump(), sort_keys=True).encode()).hexdigest()
 
 
-class _UniqueKeys(yaml.SafeLoader):
-    """YAML whose mappings must not repeat a key: the usual loaders keep the last one in silence."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
-        """Build a mapping, or raise on a repeated key."""
-        seen = set()
-        for key_node, _ in node.value:
-            key = self.construct_object(key_node, deep=True)
-            if key in seen:
-                raise yaml.constructor.ConstructorError(None, None, f"'{key}' stands twice", key_node.start_mark)
-            seen.add(key)
-        return super().construct_mapping(node, deep)
-
-
 def load_pixels(source: str, taxonomy: Taxonomy, dataset: str) -> PixelFile:
     """Read a pixel file and check its data set and its classes.
 
@@ -93,13 +79,7 @@ def load_pixels(source: str, taxonomy: Taxonomy, dataset: str) -> PixelFile:
         twice.
     """
     if source.endswith((".yaml", ".yml")):
-        path = Path(source)
-        try:
-            text = path.read_text("utf-8")
-        except OSError as error:
-            raise InputError(f"pixel file {path} cannot be read: {error.strerror}") from error
-        except UnicodeDecodeError as error:
-            raise InputError(f"pixel file {path} is not UTF-8: {error.reason} at byte {error.start}") from error
+        text = read_text(Path(source), "pixel file")
     else:
         shipped = files("training") / "annotations" / f"{source}.yaml"
         if not shipped.is_file():
@@ -107,11 +87,7 @@ def load_pixels(source: str, taxonomy: Taxonomy, dataset: str) -> PixelFile:
         text = shipped.read_text("utf-8")
     name = f"pixel file {source}"
     try:
-        content = PixelFile.model_validate(yaml.load(text, _UniqueKeys))
-    except yaml.YAMLError as error:
-        problem = getattr(error, "problem", None) or error
-        mark = getattr(error, "problem_mark", None)
-        raise InputError(f"{name}{f', line {mark.line + 1}' if mark else ''}: {problem}") from error
+        content = PixelFile.model_validate(load_yaml(text, name))
     except ValidationError as error:
         first = error.errors()[0]
         field = ".".join(str(part) for part in first["loc"])

@@ -66,7 +66,7 @@ def test_the_digest_is_of_what_is_annotated(tmp_path):
         (("  sky: {image: a, x: 0, y: 0}\n", ""), "no pixel for sky; each class needs exactly one"),
         (("sky:", "cloud:"), "'cloud' is no class of two: road, sky"),
         (("dataset: two", "dataset: folder"), r"pixels\.yaml: dataset: its pixels are of 'folder', .* set is 'two'"),
-        (("sky:", "road:"), "line 4: 'road' stands twice"),
+        (("sky:", "road:"), "line 4, column 3: 'road' stands twice"),
         (("x: 0", "x: -1"), r"pixels\.sky\.x: .*got -1"),
         (("x: 0, y: 0", "x: 0"), r"pixels\.sky\.y: Field required"),
         (("y: 0}\n  sky", "y: 0, z: 1}\n  sky"), r"pixels\.road\.z"),
