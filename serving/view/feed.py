@@ -2,7 +2,7 @@
 
 One thread reads the source at its pace into a place for one frame; the other streams what lies there to the server,
 which drops the oldest, and reconnects when the server went away. So nothing piles up: not behind a slow server, not
-behind a slow browser, which finds the latest pair whenever it asks.
+behind a slow browser, which finds the latest pair whenever it asks. While nobody asks nothing is sent.
 """
 
 import logging
@@ -34,6 +34,9 @@ MAX_IN_FLIGHT = 3
 masks come per second, each about four times as late."""
 MAX_AWAITING = 32
 """Frames without an outcome, kept here to be shown beside it; past those none is sent."""
+
+WATCHED = 10.0
+"""Seconds after the last question for which frames are sent on."""
 
 _OPTIONS = SegmentOptions(mask_encoding=MaskEncoding.RLE, want_histogram=True)
 
@@ -119,13 +122,14 @@ class Feed:
         self._next: Captured | None = None
         self._pair: Pair | None = None
         self._awaiting: dict[int, tuple[Captured, float]] = {}
-        self._heard = time.monotonic()
+        self._heard = self._asked = time.monotonic()
         self._source_problem: str | None = None
         self._server_problem: str | None = None
         self._threads = [threading.Thread(target=work, daemon=True) for work in (self._read, self._segment)]
 
     def start(self) -> None:
         """Begin; returns at once."""
+        self._asked = time.monotonic()
         for thread in self._threads:
             thread.start()
 
@@ -139,12 +143,14 @@ class Feed:
 
     def newer(self, number: int, timeout: float) -> Pair | None:
         """Return the latest pair once it is another than the one of that number; None after `timeout` seconds."""
+        self._asked = time.monotonic()
         with self._changed:
             self._changed.wait_for(lambda: self._pair is not None and self._pair.number != number, timeout)
             return self._pair if self._pair is not None and self._pair.number != number else None
 
     def to_json(self) -> dict[str, Any]:
         """Return what the page says beside the pictures; `problem` is None while all is well."""
+        self._asked = time.monotonic()
         return {
             "source": self._source.name,
             "server": self._address,
@@ -179,6 +185,8 @@ class Feed:
                 self._stop.wait(RETRY)
 
     def _offer(self, captured: Captured) -> None:
+        if time.monotonic() > self._asked + WATCHED:
+            return
         self.figures.arrived()
         with self._changed:
             if self._next is not None:

@@ -1,6 +1,7 @@
 """What a feed does with a real server: pairs in step, every frame counted, and back again when the server went away."""
 
 import threading
+import time
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -150,3 +151,16 @@ def test_a_camera_is_read_faster_than_it_is_shown(server: Server) -> None:
         until(lambda: feed.figures.to_json()["arrived"] > 3)
         assert source.read > 10 * feed.figures.to_json()["arrived"]
     assert source.closed.is_set()
+
+
+def test_nothing_is_sent_while_nobody_looks(server: Server, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(feeds, "WATCHED", 0.3)
+    with running(Images(folder), server.address, rate=100) as feed:
+        pair = feed.newer(0, 20)
+        assert pair is not None
+        until(lambda: time.monotonic() > feed._asked + 0.4)
+        arrived = feed.figures.to_json()["arrived"]
+        until(lambda: time.monotonic() > feed._asked + 0.6)
+        assert feed.figures.to_json()["arrived"] == arrived
+        assert feed.newer(feed.newer(0, 0).number, 20) is not None
+        assert feed.figures.to_json()["arrived"] > arrived
