@@ -35,20 +35,18 @@ def free_port() -> int:
 
 
 def is_loopback(address: str) -> bool:
-    """Tell whether only this machine can reach HOST:PORT; a name other than localhost may be anybody's."""
-    host = address.rpartition(":")[0].strip("[]")
+    """Tell whether only this machine can reach HOST:PORT or unix:PATH; another name than localhost may be anybody's."""
+    host = (address.rpartition(":")[0] or address).strip("[]").lower()
     try:
-        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+        return host in ("localhost", "unix") or ipaddress.ip_address(host).is_loopback
     except ValueError:
         return False
 
 
 def without_password(url: str) -> str:
-    """Return a URL without its user and password; anything else as it is."""
+    """Return a URL without its user, password and query, which may hold them too; anything else as it is."""
     try:
         parts = urlsplit(url)
     except ValueError:
         return url
-    if "@" not in parts.netloc:
-        return url
-    return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
+    return parts._replace(netloc=parts.netloc.rpartition("@")[2], query="").geturl() if parts.scheme else url

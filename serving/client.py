@@ -118,6 +118,7 @@ class _Connection:
         if scheme + separator == transport.HTTP_SCHEME:
             if credentials.authorities or credentials.certificate:
                 raise InputError(f"address: '{address}' is in the clear; with authorities take torchserve://HOST:PORT")
+            credentials.warn_in_the_clear(place)
             return transport.open_http(place, self._model)
         channel = credentials.connect(self._grpc, place, _OPTIONS)
         return channel, transport.open_grpc(channel, self._model)
@@ -142,7 +143,7 @@ class Client(_Connection):
     Raises
     ------
     InputError
-        If a file of the credentials cannot be read.
+        If a file of the credentials cannot be read or holds something else.
     """
 
     def __enter__(self) -> "Client":

@@ -25,6 +25,8 @@ class _UniqueKeys(yaml.SafeLoader):
         """Build a mapping, or raise on a repeated key."""
         seen = set()
         for key_node, _ in node.value:
+            if key_node.tag == "tag:yaml.org,2002:merge":
+                continue  # `<<` is no key: what it brings in gives way to what stands beside it
             key = self.construct_object(key_node, deep=True)
             if isinstance(key, Hashable) and key in seen:
                 raise yaml.constructor.ConstructorError(None, None, f"'{key}' stands twice", key_node.start_mark)

@@ -41,6 +41,11 @@ class Credentials:
             raise InputError("credentials: the token should be printable ASCII")
         return (("authorization", f"Bearer {self.token}"),) if self.token else ()
 
+    def warn_in_the_clear(self, address: str) -> None:
+        """Tell the log where a token goes to another machine without encryption."""
+        if self.token and not is_loopback(address):
+            logger.warning("%s: the token goes there in the clear; authorities encrypt", address)
+
     def connect(self, module: Any, address: str, options: Sequence[tuple[str, int]]) -> Any:
         """Open a channel of `grpc` or `grpc.aio`, encrypted where there are authorities.
 
@@ -52,8 +57,7 @@ class Credentials:
         if (self.certificate is None) != (self.private_key is None) or (self.certificate and not self.authorities):
             raise InputError("credentials: certificate and private_key belong together, and with authorities")
         if self.authorities is None:
-            if self.token and not is_loopback(address):
-                logger.warning("%s: the token goes there in the clear; authorities encrypt", address)
+            self.warn_in_the_clear(address)
             return module.insecure_channel(address, options=options)
         certificate, key = None, None
         if self.certificate is not None and self.private_key is not None:
@@ -70,9 +74,9 @@ def read_certificate(certificate: Path | str, private_key: Path | str) -> tuple[
     InputError
         If one cannot be read or is no PEM file of its kind, the key is encrypted or another certificate's.
     """
-    contents = read_file(certificate), read_file(private_key, secret=True)
+    chain, key = read_file(certificate), read_file(private_key, secret=True)
     for path, content, what in zip(
-        (certificate, private_key), contents, ("BEGIN CERTIFICATE", "PRIVATE KEY"), strict=True
+        (certificate, private_key), (chain, key), ("BEGIN CERTIFICATE", "PRIVATE KEY"), strict=True
     ):
         if what.encode() not in content:
             raise InputError(f"{path}: should be a PEM file that holds '{what}'")
@@ -88,7 +92,9 @@ def read_certificate(certificate: Path | str, private_key: Path | str) -> tuple[
         if error.reason == "KEY_VALUES_MISMATCH":
             raise InputError(f"{private_key}: is not the key of {certificate}") from error
         raise InputError(f"{certificate}, {private_key}: cannot be read as PEM: {error.reason}") from error
-    return contents
+    if (chain, key) != (read_file(certificate), read_file(private_key)):
+        return read_certificate(certificate, private_key)  # replaced meanwhile: what was checked is something else
+    return chain, key
 
 
 def read_authorities(path: Path | str) -> bytes:

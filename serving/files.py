@@ -1,15 +1,13 @@
 """Files that appear whole or not at all."""
 
-import errno
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from serving.errors import InputError
 
-_LEAST_FREE = 2**16
-"""Bytes: a write that failed on a device with less has failed for that."""
+_FULL = ("No space left on device", "Disk quota exceeded", " requested and ")
+"""What errors of writing say where there is no space: the system's and safetensors', and numpy's of a short write."""
 
 
 @contextmanager
@@ -24,22 +22,22 @@ def whole_file(path: Path) -> Iterator[Path]:
     InputError
         If the block fails since no space is left.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.stem}.part{path.suffix}")
+    with told_where_full(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            yield temporary
+            temporary.replace(path)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def told_where_full(path: Path) -> Iterator[None]:
+    """Turn an error of writing `path` for lack of space, whichever library's, into an `InputError`; others stay."""
     try:
-        yield temporary
-        temporary.replace(path)
-    except InputError:
-        raise
+        yield
     except Exception as error:
-        if _for_lack_of_space(error, path.parent):
+        if not isinstance(error, InputError) and any(words in str(error) for words in _FULL):
             raise InputError(f"{path}: cannot be written: no space is left there; make some, and go on") from error
         raise
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def _for_lack_of_space(error: Exception, folder: Path) -> bool:
-    """Tell whether a write failed for it; each library says so in its own way, or not at all."""
-    said = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
-    return said or "No space left on device" in str(error) or shutil.disk_usage(folder).free < _LEAST_FREE

@@ -111,7 +111,8 @@ class Observer(ABC):
                         self.look(seen)
                     self.idle()
                 except Exception as error:  # as of a full disk: serving goes on
-                    failure = (isinstance(error, OSError) and error.strerror) or str(error)  # without a file's name
+                    cause = error.__cause__ or error  # as of a full disk, which names another file each time
+                    failure = (isinstance(cause, OSError) and cause.strerror) or str(cause)
                     now = time.monotonic()
                     told = {text: at for text, at in told.items() if now < at + QUIET_SECONDS}
                     if failure not in told:

@@ -35,7 +35,8 @@ _token_name: ContextVar[str | None] = ContextVar("token_name", default=None)
 class Tokens:
     """The clients' tokens, by a file with a line `NAME TOKEN` for each; a comment begins with `#`, or ` #` after those.
 
-    A file that changes is read anew within a second or two; one that is no more right leaves the tokens as they were.
+    A file that changes is read anew within a second or two; one that is gone, or no more right, leaves the tokens as
+    they were, and one that holds none lets nobody in.
 
     Parameters
     ----------
@@ -45,13 +46,15 @@ class Tokens:
     Raises
     ------
     InputError
-        If it cannot be read, holds no token, or a line that is none.
+        If it cannot be read, holds no token, a line that is none, or one token of two names.
     """
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self._stamp = path.stat().st_mtime_ns if path.is_file() else 0
         self._digests = _token_digests(path)
+        if not self._digests:
+            raise InputError(f"{path}: no token; a line is NAME TOKEN")
         self._looked = time.monotonic()
 
     def name_of(self, authorization: str) -> str | None:
@@ -72,8 +75,7 @@ class Tokens:
         self._looked = now
         try:
             if self._stamp != (stamp := self._path.stat().st_mtime_ns):
-                self._stamp = stamp
-                self._digests = _token_digests(self._path)
+                self._digests, self._stamp = _token_digests(self._path), stamp
                 logger.info("%s: read anew, %d tokens", self._path, len(self._digests))
         except (OSError, InputError) as error:
             logger.error("the tokens stay as they were: %s", error)
@@ -174,11 +176,9 @@ def _token_digests(path: Path) -> dict[bytes, str]:
         if len(words) != 2 or len(words[1]) < SHORTEST_TOKEN:
             raise InputError(f"{path}: line {number} should be NAME TOKEN, of {SHORTEST_TOKEN} characters or more")
         digest = hashlib.sha256(words[1].encode()).digest()
-        if digest in digests:
+        if digests.get(digest, words[0]) != words[0]:
             raise InputError(f"{path}: line {number}: the token of {words[0]} is that of {digests[digest]}, too")
         digests[digest] = words[0]
-    if not digests:
-        raise InputError(f"{path}: no token; a line is NAME TOKEN")
     return digests
 
 

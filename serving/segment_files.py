@@ -3,6 +3,7 @@
 Every file is written under another name first and renamed when whole, so that what has its name is complete.
 """
 
+import os
 import threading
 from collections import deque
 from collections.abc import Iterator, Sequence
@@ -22,9 +23,7 @@ from serving.wire import SegmentOptions
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp"})
 VIDEO_SUFFIXES = frozenset({".avi", ".m4v", ".mkv", ".mov", ".mp4", ".webm"})
 COUNTED_SUFFIXES = frozenset({".avi", ".m4v", ".mov", ".mp4"})
-"""Of videos that hold the number of their frames; of others OpenCV makes one from their duration."""
-LEAST_MISSING = (1.0, 0.05)
-"""Seconds, and share of the duration, that must be missing at the end of such a video, whose sound may be longer."""
+"""Of videos that hold the number of their frames; of others OpenCV tells an estimate."""
 
 _OPTIONS = SegmentOptions(mask_encoding=MaskEncoding.RLE)
 
@@ -131,7 +130,7 @@ def segment_video(client: Client, video: Path, out: Path) -> Iterator[Result]:
     Yields
     ------
     The result of each frame; one without a mask is in the overlay as it was. A video that ends before the last frame,
-    or the time, that it announces has a result of its own.
+    or the last byte, that it announces has a result of its own.
 
     Raises
     ------
@@ -146,18 +145,16 @@ def segment_video(client: Client, video: Path, out: Path) -> Iterator[Result]:
     sent: deque[Pixels] = deque()
     # The frames are read on gRPC's thread, which may be amid one when this one ends; OpenCV crashes where both meet.
     lock = threading.Lock()
-    closed, seconds = False, 0.0
+    closed = False
 
     def frames() -> Iterator[Pixels]:
-        nonlocal seconds
         while True:
             with lock:
                 if closed:
                     return
                 read, frame = capture.read()
-                if not read:
-                    return
-                seconds = capture.get(cv2.CAP_PROP_POS_MSEC) / 1000
+            if not read:
+                return
             sent.append(np.asarray(cv2.cvtColor(frame, cv2.COLOR_BGR2RGB), np.uint8))
             yield sent[-1]
 
@@ -178,8 +175,8 @@ def segment_video(client: Client, video: Path, out: Path) -> Iterator[Result]:
             if writer is None:
                 raise InputError(f"{video}: no frame can be decoded; is it a whole video file?")
             with lock:
-                reached = _reached(capture, decoded, seconds, counted=video.suffix.lower() in COUNTED_SUFFIXES)
-            if reached:
+                announced = int(capture.get(cv2.CAP_PROP_FRAME_COUNT))
+            if reached := _reached(video, decoded, announced):
                 yield Result(video.name, f"ends after {reached}; is it a whole video file?")
         finally:
             with lock:
@@ -189,16 +186,32 @@ def segment_video(client: Client, video: Path, out: Path) -> Iterator[Result]:
                 writer.release()
 
 
-def _reached(capture: cv2.VideoCapture, decoded: int, last: float, *, counted: bool) -> str | None:
-    """Say how far a video got whose last frame lies at `last` seconds; None where it did not end too early."""
-    announced, rate = capture.get(cv2.CAP_PROP_FRAME_COUNT), capture.get(cv2.CAP_PROP_FPS)
-    if counted:
-        return f"{decoded} of {announced:.0f} frames" if decoded < announced else None
-    if announced <= 0 or rate <= 0:
-        return None
-    seconds, end = announced / rate, last + 1 / rate
-    least, share = LEAST_MISSING
-    return f"{end:.1f} of {seconds:.1f} s" if seconds - end > max(least, share * seconds) else None
+def _reached(video: Path, decoded: int, announced: int) -> str | None:
+    """Say how far a video got that has ended too early; None where it has not, or nobody can tell."""
+    if video.suffix.lower() in COUNTED_SUFFIXES:
+        return f"{decoded} of {announced} frames" if decoded < announced else None
+    size, whole = video.stat().st_size, matroska_size(video)
+    return f"{size} of {whole} bytes" if whole is not None and size < whole else None
+
+
+def matroska_size(video: Path) -> int | None:
+    """Return how many bytes a Matroska or WebM file should have; None where it is none, or does not say (a live one).
+
+    It is one header and one segment, each with its identifier of four bytes and its length, a number whose first byte's
+    leading zeros tell how many bytes it has (RFC 8794, sections 4 and 5).
+    """
+    with video.open("rb") as file:
+        for identifier in (b"\x1a\x45\xdf\xa3", b"\x18\x53\x80\x67"):
+            if file.read(4) != identifier:
+                return None
+            first = file.read(1)[0]
+            more = 8 - first.bit_length()
+            bits = 7 * (more + 1)
+            length = int.from_bytes(bytes([first]) + file.read(more)) & (1 << bits) - 1
+            if length == (1 << bits) - 1:
+                return None
+            file.seek(length, os.SEEK_CUR)
+        return file.tell()
 
 
 def _open_writer(path: Path, rate: float, frame: Pixels) -> cv2.VideoWriter:

@@ -94,22 +94,24 @@ class RunFolder:
             "the evaluation frames": evaluation.digest,
             "the true labels of the evaluation frames": evaluation.labels_digest,
         }
-        if not (path / "state.json").exists():
+        state = path / "state.json"
+        if not state.exists():
             with claimed(path):
-                write_yaml(path / "settings.yaml", settings.model_dump(mode="json"))
-                write_yaml(path / "pixels.yaml", pixels.model_dump())
-                self.state = State(
-                    key=uuid.uuid4().hex,
-                    tracking_uri=tracking_uri(settings.tracking, path),
-                    dataset_digest=train.digest(),
-                    files=file_digests(settings),
-                    others={what: digest() for what, digest in others.items()},
-                )
-                write_json(path / "state.json", self.state.model_dump())
-            return
+                if not state.exists():  # else another process has begun here meanwhile
+                    write_yaml(path / "settings.yaml", settings.model_dump(mode="json"))
+                    write_yaml(path / "pixels.yaml", pixels.model_dump())
+                    self.state = State(
+                        key=uuid.uuid4().hex,
+                        tracking_uri=tracking_uri(settings.tracking, path),
+                        dataset_digest=train.digest(),
+                        files=file_digests(settings),
+                        others={what: digest() for what, digest in others.items()},
+                    )
+                    write_json(state, self.state.model_dump())
+                    return
         if not resume:
             raise InputError(f"--out {path} holds a run: add --resume to go on with it, or take another folder")
-        self.state = State.model_validate_json((path / "state.json").read_text())
+        self.state = State.model_validate_json(state.read_text())
         before = read_settings(path / "settings.yaml")
         changed = _first_difference(before.model_dump(), settings.model_dump())
         if changed:

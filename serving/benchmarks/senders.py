@@ -45,7 +45,7 @@ OPTIONS = (
 PATIENCE = 60.0
 """Seconds that a stream may take for what is under way when its last frame has been sent."""
 MOST_LATE = 0.5
-"""Seconds: a frame of an open loop that was due is sent so late at most, behind the load's end too."""
+"""Seconds behind the load's end up to which a frame of an open loop is still sent that was due before it."""
 NAP = 0.002
 """How often the calls that should be cancelled are looked at, seconds."""
 

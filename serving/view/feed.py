@@ -121,6 +121,7 @@ class Feed:
         self._changed = threading.Condition()
         self._next: Captured | None = None
         self._pair: Pair | None = None
+        self._pairs = 0
         self._awaiting: dict[int, tuple[Captured, float]] = {}
         self._heard = self._asked = time.monotonic()
         self._source_problem: str | None = None
@@ -143,20 +144,30 @@ class Feed:
 
     def newer(self, number: int, timeout: float) -> Pair | None:
         """Return the latest pair once it is another than the one of that number; None after `timeout` seconds."""
-        self._asked = time.monotonic()
+        self._look()
         with self._changed:
             self._changed.wait_for(lambda: self._pair is not None and self._pair.number != number, timeout)
             return self._pair if self._pair is not None and self._pair.number != number else None
 
     def to_json(self) -> dict[str, Any]:
         """Return what the page says beside the pictures; `problem` is None while all is well."""
-        self._asked = time.monotonic()
+        self._look()
         return {
             "source": self._source.name,
             "server": self._address,
             "problem": self._server_problem or self._source_problem or self._stall(),
             "figures": self.figures.to_json(),
         }
+
+    def _look(self) -> None:
+        """Somebody asks; who asks after a pause is not shown what came before it."""
+        with self._changed:
+            if not self._is_watched():
+                self._pair = None
+            self._asked = time.monotonic()
+
+    def _is_watched(self) -> bool:
+        return time.monotonic() <= self._asked + WATCHED
 
     def _stall(self) -> str | None:
         with self._changed:
@@ -185,7 +196,7 @@ class Feed:
                 self._stop.wait(RETRY)
 
     def _offer(self, captured: Captured) -> None:
-        if time.monotonic() > self._asked + WATCHED:
+        if not self._is_watched():
             return
         self.figures.arrived()
         with self._changed:
@@ -255,8 +266,8 @@ class Feed:
         if outcome.segmentation is not None:
             self.figures.segmented(outcome.segmentation.timings, round_trip)
             with self._changed:
-                number = self._pair.number + 1 if self._pair is not None else 1
-                self._pair = Pair(number, captured, outcome.segmentation, model)
+                self._pairs += 1
+                self._pair = Pair(self._pairs, captured, outcome.segmentation, model)
                 self._changed.notify_all()
         elif outcome.dropped is not None:
             self.figures.dropped(outcome.dropped)

@@ -65,7 +65,7 @@ class ViewServer(HttpServer):
     def __init__(self, feed: Feed, address: str = "127.0.0.1:0") -> None:
         super().__init__(address, "address", _Handler)
         self.feed = feed
-        self.loopback = is_loopback(self.address)
+        self.loopback = is_loopback(f"[{self.server_address[0]!s}]:")
         self.url = f"http://{self.address}/"
 
 

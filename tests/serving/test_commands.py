@@ -89,7 +89,7 @@ def test_sigterm_drains_and_exits_well(process: tuple[subprocess.Popen[str], dic
     assert served.stdout is not None and served.stdout.read() == ""
     assert served.stderr is not None
     log = served.stderr.read()
-    assert "draining" in log and '"engine":{"threads":1}' in log
+    assert "draining" in log and '"threads":1,' in log
 
 
 def test_a_folder_goes_on_after_bad_files(server: Server, frame: Pixels, tmp_path: Path) -> None:
@@ -132,7 +132,7 @@ def test_a_video_is_streamed(server: Server, model: Model, tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize(
-    ("suffix", "part", "told"), [(".avi", 8, r"after \d+ of 24 frames"), (".mkv", 5, r"after [01]\.\d of 2\.4 s")]
+    ("suffix", "part", "told"), [(".avi", 8, r"after \d+ of 24 frames"), (".mkv", 5, r"after \d+ of \d+ bytes")]
 )
 def test_a_video_that_is_cut_off_is_no_success(
     server: Server, tmp_path: Path, suffix: str, part: int, told: str
@@ -175,7 +175,7 @@ def test_a_stream_that_ends_leaves_the_video_to_its_reader(
             return True, frame
 
         def get(self, _: int) -> float:
-            overlaps.extend(["get during a read"] if reading.is_set() else [])
+            overlaps.extend(["get after the first read"] if self.count else [])
             return 10.0
 
         def release(self) -> None:

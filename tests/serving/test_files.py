@@ -1,11 +1,11 @@
 """Files that appear whole or not at all."""
 
+import errno
 from pathlib import Path
 
 import pytest
 from safetensors import SafetensorError
 
-from serving import files
 from serving.errors import InputError
 from serving.files import whole_file
 
@@ -29,11 +29,16 @@ def test_a_full_device_is_told(tmp_path: Path) -> None:
         FULL.write_bytes(bytes(10))
 
 
-def test_what_libraries_say_of_a_full_device_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    "error",
+    [
+        SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)"),
+        OSError("1000 requested and 13 written"),  # numpy's
+        OSError(errno.EDQUOT, "Disk quota exceeded"),
+    ],
+)
+def test_what_libraries_say_of_a_full_device_is_told(tmp_path: Path, error: Exception) -> None:
     with pytest.raises(InputError, match=TOLD), whole_file(tmp_path / "a.bin"):
-        raise SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")
-    with pytest.raises(OSError, match="1000 requested"), whole_file(tmp_path / "a.bin"):
-        raise OSError("1000 requested and 13 written")
-    monkeypatch.setattr(files, "_LEAST_FREE", 2**80)
-    with pytest.raises(InputError, match=TOLD), whole_file(tmp_path / "a.bin"):
-        raise OSError("1000 requested and 13 written")  # numpy's
+        raise error
+    with pytest.raises(OSError, match="Permission denied"), whole_file(tmp_path / "a.bin"):
+        raise PermissionError(errno.EACCES, "Permission denied")

@@ -1,8 +1,11 @@
 """What observes answered frames: failures are told once, and the end is not held up."""
 
+import errno
+import os
 import threading
 
 from serving.errors import InputError
+from serving.files import whole_file
 from serving.observers import Observer
 from serving.server import LAST_SECONDS, Server
 from tests.serving.conftest import until
@@ -32,6 +35,36 @@ class Failing(Observer):
         self.turns += 1
         if self.turns % 2:
             raise InputError("the registry is away")
+
+
+class Full(Observer):
+    """Writes a file for each frame to a disk that is full."""
+
+    def __init__(self, folder):
+        super().__init__("full")
+        self.folder, self.turns = folder, 0
+
+    def wants(self, seen):
+        return True
+
+    def missed(self):
+        pass
+
+    def look(self, seen):
+        self.turns += 1
+        with whole_file(self.folder / f"{self.turns}.bin"):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def test_a_full_disk_is_told_once_whichever_files_it_stops(caplog, tmp_path):
+    observer = Full(tmp_path)
+    observer.start()
+    for turn in range(1, 5):
+        observer.show(object())
+        until(lambda turn=turn: observer.turns == turn)
+    observer.close(5)
+    (record,) = caplog.records
+    assert record.getMessage().startswith(f"full: {tmp_path / '1.bin'}: cannot be written: no space is left")
 
 
 def test_a_failure_that_goes_on_is_told_once(caplog):

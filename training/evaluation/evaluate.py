@@ -95,7 +95,7 @@ def run_evaluation(
     with opened as source:
         evaluation = evaluate(source, dataset, frame_ids, keep)
     if dataset.has_labels and not evaluation.confusion.counts.any():
-        warn(f"every true label of '{split}' is 255, which counts for nobody: no figure is defined")
+        warn("every true label of the scored frames is 255, which counts for nobody: no figure is defined")
     report = {
         **evaluation.report(),
         "model_digest": source.model_digest,

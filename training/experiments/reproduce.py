@@ -50,9 +50,11 @@ def reproduce(
     settings = _settings(known, folder, uri, overrides)
     _warn_of_differences(runs, known, folder, warn)
     _check_data(known, settings)
-    pipeline = Pipeline(
-        settings, folder / "run", resume=resume, warn=warn, twin=any(key.startswith("twin/") for key in known.metrics)
-    )
+    twin = any(key.startswith("twin/") for key in known.metrics)
+    if twin and settings.iterations.start is not None:
+        warn("its twin began otherwise than its rounds, which is refused now: the run is reproduced without it")
+        twin = False
+    pipeline = Pipeline(settings, folder / "run", resume=resume, warn=warn, twin=twin)
     report = pipeline.run()
     again = runs.read(report["mlflow_run_id"], folder / "again")
     differences: dict[str, tuple[float, float | None]] = {

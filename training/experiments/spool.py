@@ -11,7 +11,7 @@ import threading
 from pathlib import Path
 from typing import Any
 
-from serving.files import whole_file
+from serving.files import told_where_full, whole_file
 
 Record = dict[str, Any]
 
@@ -51,12 +51,24 @@ class Spool:
             return len(self._all) - self._sent
 
     def add(self, kind: str, **content: Any) -> None:
-        """Keep a record, which must be what JSON can hold."""
+        """Keep a record, which must be what JSON can hold, whole or not at all.
+
+        Raises
+        ------
+        InputError
+            If no space is left.
+        """
         record = {"kind": kind, **content}
         with self._lock:
-            self._folder.mkdir(parents=True, exist_ok=True)
-            with self._records.open("a") as file:
-                file.write(json.dumps(record) + "\n")
+            with told_where_full(self._records):
+                self._folder.mkdir(parents=True, exist_ok=True)
+                size = self._records.stat().st_size if self._records.exists() else 0
+                try:
+                    with self._records.open("a") as file:
+                        file.write(json.dumps(record) + "\n")
+                except OSError:
+                    os.truncate(self._records, size)  # else the next record would stand behind half of this one
+                    raise
             self._all.append(record)
 
     def keep(self, content: bytes, name: str) -> str:

@@ -95,6 +95,7 @@ def make_batch(
     """
     crops: dict[int, Sample] = {}
     first = update * settings.batch
+    chosen = chosen_frames(frame_ids, settings.batch, seed=seed, round_number=round_number, update=update)
 
     def crop(position: int) -> Sample:
         if position not in crops:
@@ -102,7 +103,6 @@ def make_batch(
             crops[position] = augment(load(chosen[position - first]), settings, rng)
         return crops[position]
 
-    chosen = chosen_frames(frame_ids, settings.batch, seed=seed, round_number=round_number, update=update)
     number, processes = share
     size = settings.batch // processes
     positions = range(first + number * size, first + (number + 1) * size)
@@ -254,12 +254,15 @@ def prepared(
 
     with ThreadPoolExecutor(_LOADERS, thread_name_prefix="batches") as executor:
         pending: deque[Future[Batch]] = deque()
-        for update in updates:
-            pending.append(executor.submit(make, update))
-            if len(pending) > _LOADERS:
+        try:
+            for update in updates:
+                pending.append(executor.submit(make, update))
+                if len(pending) > _LOADERS:
+                    yield pending.popleft().result()
+            while pending:
                 yield pending.popleft().result()
-        while pending:
-            yield pending.popleft().result()
+        finally:
+            executor.shutdown(wait=False, cancel_futures=True)  # where the caller has had enough
 
 
 def _jitter(image: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:

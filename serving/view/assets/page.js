@@ -99,8 +99,8 @@ async function take(form, { pair, server }) {
   view.picture?.bitmap.close();
   view.picture = { ...pair, bitmap: picture, classes, read };
   for (const id of ["frame-name", "mask-name"]) element(id).textContent = `${pair.name} · ${width} × ${height}`;
-  paint();
   tellPair(server);
+  paint();
   point();
 }
 

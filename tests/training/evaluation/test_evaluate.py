@@ -67,7 +67,9 @@ def test_a_split_whose_labels_are_all_ignored_has_no_figure_and_says_so(model, t
     configuration = write_configuration(tmp_path / "mine.yaml", tmp_path / "frames")
     result = run("--model", model, "--dataset", configuration, "--out", tmp_path / "out")
     assert result.exit_code == 0 and json.loads(result.stdout)["miou_class"] is None
-    assert "every true label of 'val' is 255, which counts for nobody: no figure is defined" in result.stderr
+    assert (
+        "every true label of the scored frames is 255, which counts for nobody: no figure is defined" in result.stderr
+    )
     settings = load_settings(str(configuration), [])
     bounds = measure_bounds(open_dataset(settings.dataset, "val"), settings.superpixels)
     assert bounds == {"floor_miou": None, "ceiling_miou": None}

@@ -1,5 +1,6 @@
 """What is to be said stays on disk until it has been said."""
 
+import resource
 from pathlib import Path
 
 import pytest
@@ -41,6 +42,20 @@ def test_a_torn_line_is_cut_off(tmp_path, torn):
     spool = Spool(tmp_path)
     spool.add("number", value=1)
     assert [record["value"] for record in Spool(tmp_path).records] == [0, 1]
+
+
+def test_a_record_that_only_half_fits_is_taken_back(tmp_path):
+    spool = Spool(tmp_path)
+    spool.add("number", value=0)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, ((tmp_path / "records.jsonl").stat().st_size + 9, limits[1]))
+    try:
+        with pytest.raises(OSError, match="File too large"):
+            spool.add("number", value=1)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    spool.add("number", value=2)
+    assert [record["value"] for record in Spool(tmp_path).records] == [0, 2]
 
 
 def test_files_are_found_when_the_folder_was_moved_or_is_called_otherwise(tmp_path, monkeypatch):
