@@ -49,4 +49,7 @@ def without_password(url: str) -> str:
         parts = urlsplit(url)
     except ValueError:
         return url
-    return parts._replace(netloc=parts.netloc.rpartition("@")[2], query="").geturl() if parts.scheme else url
+    if not parts.scheme:
+        return url
+    bare = parts.netloc.rpartition("@")[2]
+    return url.partition("?")[0].replace(f"//{parts.netloc}", f"//{bare}", 1)

@@ -3,6 +3,7 @@ from pathlib import Path
 
 import pytest
 
+from serving.configuration import parse
 from serving.errors import InputError
 from serving.settings import ServerSettings, load_server_settings
 
@@ -15,6 +16,10 @@ def test_the_later_source_wins(tmp_path: Path) -> None:
     assert (settings.address, settings.queue.max_wait, settings.queue.max_batch) == ("0.0.0.0:1", 5, 4)
     assert (settings.limits.places, settings.model) == (7, Path("street.onnx"))
     assert load_server_settings() == ServerSettings()
+
+
+def test_yaml_may_bring_in_what_stands_elsewhere() -> None:
+    assert parse("a: &base {x: 1, y: 2}\nb: {<<: *base, y: 3}\n", "here")["b"] == {"x": 1, "y": 3}
 
 
 def test_settings_are_printed_without_a_password() -> None:

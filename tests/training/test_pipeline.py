@@ -262,6 +262,19 @@ def test_two_processes_do_not_work_in_one_folder_but_what_is_complete_can_be_exp
         make_pipeline(overrides, tmp_path / "new")
 
 
+def test_of_two_that_begin_in_one_folder_the_second_is_told(overrides, tmp_path, monkeypatch):
+    out, claimed = tmp_path / "run", run_folder.claimed
+
+    def late(path):
+        monkeypatch.setattr(run_folder, "claimed", claimed)
+        make_pipeline(overrides, out)  # between the look for a run and the claim
+        return claimed(path)
+
+    monkeypatch.setattr(run_folder, "claimed", late)
+    with pytest.raises(InputError, match="holds a run: add --resume"):
+        make_pipeline(overrides, out)
+
+
 def test_frames_are_trained_on_at_the_size_that_the_exported_model_sees(finished):
     pipeline, _, _ = finished
     half = (SIZE[0] // 2, SIZE[1] // 2)
@@ -276,7 +289,9 @@ def test_frames_are_trained_on_at_the_size_that_the_exported_model_sees(finished
         assert sample.labels.shape == half
 
 
-def test_the_twin_learns_labelled_frames_alone_and_from_the_first_weights(finished, overrides, tmp_path, monkeypatch):
+def test_the_twin_learns_labelled_frames_alone_and_not_beside_rounds_that_begin_elsewhere(
+    finished, overrides, tmp_path, monkeypatch
+):
     _, _, out = finished
     val = Streets("val", size=SIZE, train_frames=FRAMES)
     (tmp_path / "new").mkdir()

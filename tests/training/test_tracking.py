@@ -42,7 +42,9 @@ def test_a_pipeline_that_goes_on_counts_its_samples_on(database, tmp_path, monke
     for samples in (2, 4):
         tracker = Tracker(database, "test", tmp_path)
         with tracker.pipeline("run", "key") as parent:
+            deadline = time.monotonic() + 60
             while tracker._samples() < samples:
+                assert time.monotonic() < deadline
                 time.sleep(0.01)
     history = mlflow.MlflowClient(database).get_metric_history(parent, "system/cpu_utilization_percentage")
     assert sorted(point.step for point in history) == list(range(len(history))) and len(history) >= 4
