@@ -23,7 +23,9 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Print one JS
 
 
 class CommandGroup(click.Group):
-    """A group whose commands end on `InputError` with its message and exit status 2, without a traceback."""
+    """A group whose commands end without a traceback: on `InputError` with its message and exit status 2, on Ctrl-C
+    with 130, as a shell does.
+    """
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command."""
@@ -32,6 +34,11 @@ class CommandGroup(click.Group):
         except InputError as error:
             click.echo(f"error: {error}", err=True)
             ctx.exit(2)
+        except KeyboardInterrupt:
+            command = self.get_command(ctx, ctx.invoked_subcommand or "")
+            resumes = command is not None and any(parameter.name == "resume" for parameter in command.params)
+            click.echo("stopped" + ("; the same command with --resume goes on" if resumes else ""), err=True)
+            ctx.exit(130)
 
 
 def stop_signal() -> threading.Event:

@@ -5,7 +5,7 @@ an `InputError` that names the source, the key and the value.
 """
 
 import difflib
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -122,8 +122,8 @@ def apply_environment(tree: Tree, environment: Mapping[str, str], prefix: str) -
             _put(tree, name.removeprefix(prefix).lower().split("__"), text, name)
 
 
-def validate(kind: type[Validated], tree: Tree, source: str) -> Validated:
-    """Make the settings object.
+def validate(kind: type[Validated], tree: Tree, source: str, overrides: Sequence[str] = ()) -> Validated:
+    """Make the settings object; what an override has brought in is told by it, everything else by `source`.
 
     Raises
     ------
@@ -135,13 +135,22 @@ def validate(kind: type[Validated], tree: Tree, source: str) -> Validated:
     except ValidationError as error:
         problem = error.errors()[0]
         key = ".".join(str(part) for part in problem["loc"])
+        for override in overrides:
+            if f"{key}.".startswith(f"{override.partition('=')[0]}."):
+                source = f"--set {override}"
         if problem["type"] == "extra_forbidden":
-            close = difflib.get_close_matches(key, keys(kind), n=1)
-            hint = f"; did you mean '{close[0]}'?" if close else ""
-            raise InputError(f"{source}: unknown key '{key}'{hint}") from error
+            hint = did_you_mean(key, keys(kind))
+            raise InputError(f"{source}: unknown key '{key}'{hint}{'?' if hint else ''}") from error
         message = problem["msg"].removeprefix("Value error, ")
         value = "" if problem["type"] in ("missing", "value_error") else f", got {problem['input']!r}"
         raise InputError(f"{source}: {key}: {message}{value}" if key else f"{source}: {message}") from error
+
+
+def did_you_mean(word: str, known: Sequence[str]) -> str:
+    """Return the end of a sentence that names the known word nearest to one that is none; empty where none is near."""
+    same = [one for one in known if one.lower() == word.lower()]
+    close = same or difflib.get_close_matches(word, known, n=1)
+    return f"; did you mean '{close[0]}'" if close else ""
 
 
 def keys(kind: type[BaseModel], prefix: str = "") -> list[str]:

@@ -66,6 +66,8 @@ class Model:
             of inputs and outputs, or if the engine or the device is not there.
         """
         path = Path(path)
+        if path.is_dir():
+            raise InputError(f"{path}: is a folder; give the .onnx file, such as NAME/VERSION/model.onnx in it")
         try:
             content = path.read_bytes()
         except OSError as error:

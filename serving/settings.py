@@ -246,4 +246,4 @@ def load_server_settings(
     apply_environment(tree, environment or {}, ENVIRONMENT_PREFIX)
     for override in overrides:
         apply_override(tree, override, "queue.max_wait=2")
-    return validate(ServerSettings, tree, source)
+    return validate(ServerSettings, tree, source, tuple(overrides))

@@ -53,11 +53,11 @@ def load_settings(config: str, overrides: Iterable[str] = ()) -> Settings:
         raise InputError(
             f"unknown configuration '{config}': give a .yaml file or one of {', '.join(shipped_configurations())}"
         )
-    tree = parse(text, source)
+    tree, overrides = parse(text, source), tuple(overrides)
     for override in overrides:
         apply_override(tree, override, "dataset.root=DIR")
     _make_absolute(tree, source)
-    return validate(Settings, _with_preset(tree), source)
+    return validate(Settings, _with_preset(tree), source, overrides)
 
 
 def read_settings(path: Path) -> Settings:

@@ -1,4 +1,4 @@
-"""The stages in order: features, then for each round pseudo labels, network, evaluation; at the end the export.
+"""The stages in order: bounds, features, then for each round pseudo labels, network, evaluation; at last the export.
 
 Each stage has a folder, and a `done.json` in it once it is complete; files in it appear whole or not at all. So a
 pipeline that was killed at any point resumes: complete stages are not run again, and nothing half-written is read.
@@ -137,8 +137,8 @@ class Pipeline:
         with self.tracker.pipeline(self.settings.name, self.folder.state.key) as run_id:
             write_json(self.out / "mlflow.json", {"run_id": run_id, "uri": self.folder.state.tracking_uri})
             self._describe()
+            bounds = self._stage("bounds", self._bounds, step=0)  # first, since it meets wrong labels at once
             self._stage("features", self._extract)
-            bounds = self._stage("bounds", self._bounds, step=0)
             pseudo, rounds = [], []
             for number in range(self.settings.iterations.rounds):
                 pseudo.append(self._stage(f"round_{number}/pseudo_labels", partial(self._label, number), step=number))

@@ -115,17 +115,22 @@ class RunFolder:
         before = read_settings(path / "settings.yaml")
         changed = _first_difference(before.model_dump(), settings.model_dump())
         if changed:
-            raise InputError(f"--resume: {changed} than in {path}/settings.yaml; take another --out")
+            raise InputError(
+                f"--resume: {changed} than in {path}/settings.yaml; take another --out (what may be other: "
+                f"{', '.join(sorted(FREE_SETTINGS))})"
+            )
         if yaml.safe_load((path / "pixels.yaml").read_text()) != pixels.model_dump():
             raise InputError(f"--resume: {settings.pixels} differs from {path}/pixels.yaml; take another --out")
         for setting, digest in file_digests(settings).items():
             if digest != self.state.files[setting]:
                 raise InputError(f"--resume: the file of {setting} is not that which {path} was started with")
         if train.digest() != self.state.dataset_digest:
-            raise InputError(f"--resume: the training frames are not those that {path} was started with")
+            raise InputError(
+                f"--resume: the training frames are not those that {path} was started with; take another --out"
+            )
         for what, digest in self.state.others.items():
             if others[what]() != digest:
-                raise InputError(f"--resume: {what} are not those that {path} was started with")
+                raise InputError(f"--resume: {what} are not those that {path} was started with; take another --out")
 
     def result(self, stage: str) -> Result | None:
         """Return a stage's result, or None where it is not complete."""

@@ -73,11 +73,8 @@ class Tracker:
 
         Gives the run's identifier, or `key` where MLflow does not answer in time: the run has it as a tag.
         """
-        beside = None
-        if self._uri.startswith("sqlite:///"):
-            beside = (Path(self._uri.removeprefix("sqlite:///")).resolve().parent / "mlartifacts").as_uri()
         self._sender = Sender(self._spool, self._uri)
-        self._add("pipeline", name=name, key=key, experiment=self._experiment, artifacts=beside)
+        self._add("pipeline", name=name, key=key, experiment=self._experiment)
         self._key = key
         metrics = SystemMetrics(
             lambda values, number: self._say_metrics([(name, number, value) for name, value in values.items()]),
@@ -188,8 +185,8 @@ class Tracker:
         """Say how the run ended that is open now."""
         try:
             yield
-        except BaseException:
-            self._add("end", status="FAILED")
+        except BaseException as error:
+            self._add("end", status="FAILED" if isinstance(error, Exception) else "KILLED")
             raise
         self._add("end", status="FINISHED")
 

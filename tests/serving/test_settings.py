@@ -31,8 +31,12 @@ def test_settings_are_printed_without_a_password() -> None:
 @pytest.mark.parametrize(
     ("overrides", "environment", "message"),
     [
-        (["queue.wait=1"], {}, r"settings: unknown key 'queue\.wait'; did you mean 'queue\.max_wait'\?"),
-        (["queue.max_wait=-1"], {}, r"settings: queue\.max_wait: Input should be greater than 0, got -1"),
+        (["queue.wait=1"], {}, r"--set queue\.wait=1: unknown key 'queue\.wait'; did you mean 'queue\.max_wait'\?"),
+        (
+            ["queue.max_wait=-1"],
+            {},
+            r"--set queue\.max_wait=-1: queue\.max_wait: .* greater than 0, got -1",
+        ),
         (["queue.max_wait"], {}, r"--set queue\.max_wait: must be key=value, such as queue\.max_wait=2"),
         (["address.host=a"], {}, r"settings: address: Input should be a valid string"),
         ([], {"ONEPIXEL_SET_QUEUE__MAX_WAIT": "["}, "ONEPIXEL_SET_QUEUE__MAX_WAIT: the value is not YAML"),

@@ -49,6 +49,16 @@ def test_a_users_mistake_ends_with_status_2_and_no_traceback(tmp_path):
     assert not (tmp_path / "out").exists()
 
 
+def test_ctrl_c_says_what_goes_on(monkeypatch, tmp_path):
+    def interrupted(*_arguments, **_settings):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("training.configuration.load_settings", interrupted)
+    result = run("train", "streets", "--out", str(tmp_path / "out"))
+    assert (result.exit_code, result.stderr) == (130, "stopped; the same command with --resume goes on\n")
+    assert run("networks", "streets").stderr == "stopped\n"
+
+
 @pytest.mark.parametrize("command", [["train"], ["ablate"], ["ablate", "--pixels"]], ids=" ".join)
 def test_a_wrong_pixel_file_is_told_before_torch_is_imported(command, tmp_path):
     pixels = load_pixels("streets", CITYSCAPES, "streets").model_dump()
@@ -60,7 +70,8 @@ def test_a_wrong_pixel_file_is_told_before_torch_is_imported(command, tmp_path):
     code = f"import sys; sys.modules['torch'] = None; from training.cli import main; main({arguments})"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 2
-    assert done.stderr == f"error: pixel file {path}: road: no frame 'absent' in split 'train' of streets\n"
+    there = "it has 48: streets_train_0000 to streets_train_0047"
+    assert done.stderr == f"error: pixel file {path}: road: no frame 'absent' in split 'train' of streets; {there}\n"
 
 
 def test_a_missing_extra_is_named():

@@ -83,7 +83,7 @@ def test_frames_are_labelled_anew_from_the_solved_graph(finished, tmp_path):
     result = CliRunner().invoke(main, command)
     report = json.loads(result.stdout)
     assert result.exit_code == 1 and report["failed"] == 2 and "broken.png" in report["failures"][0]["failure"]
-    assert "the image is 40 x 400 (height x width)" in report["failures"][1]["failure"]
+    assert "frames/strip.png: the image is 40 x 400 (height x width)" in report["failures"][1]["failure"]
     agreement = []
     for frame_id in pipeline.frame_ids:
         again = np.asarray(Image.open(tmp_path / "labels" / f"{frame_id}.png"))

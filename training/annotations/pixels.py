@@ -20,11 +20,13 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from serving.configuration import load_yaml, read_text
+from serving.configuration import did_you_mean, parse, read_text
 from serving.errors import InputError
 from training.datasets import Dataset, open_dataset
 from training.settings import Settings
 from training.taxonomy import IGNORED, Taxonomy
+
+_FORM = "a class stands below `pixels:`, such as `Sky: {image: 0016E5_01110, x: 255, y: 40}`"
 
 
 class Pixel(BaseModel):
@@ -87,11 +89,13 @@ def load_pixels(source: str, taxonomy: Taxonomy, dataset: str) -> PixelFile:
         text = shipped.read_text("utf-8")
     name = f"pixel file {source}"
     try:
-        content = PixelFile.model_validate(load_yaml(text, name))
+        content = PixelFile.model_validate(parse(text, name))
     except ValidationError as error:
         first = error.errors()[0]
         field = ".".join(str(part) for part in first["loc"])
-        raise InputError(f"{name}: {field}: {first['msg']}, got {first['input']!r}") from error
+        if first["type"] == "extra_forbidden":
+            raise InputError(f"{name}: {field}: is no key here; a pixel has image, x and y") from error
+        raise InputError(f"{name}: {field}: {first['msg']}, got {first['input']!r}; {_FORM}") from error
     if content.dataset != dataset:
         raise InputError(
             f"{name}: dataset: its pixels are of '{content.dataset}', the configured data set is '{dataset}'; "
@@ -99,7 +103,10 @@ def load_pixels(source: str, taxonomy: Taxonomy, dataset: str) -> PixelFile:
         )
     for class_name in content.pixels:
         if class_name not in taxonomy.names:
-            raise InputError(f"{name}: '{class_name}' is no class of {taxonomy.name}: {', '.join(taxonomy.names)}")
+            raise InputError(
+                f"{name}: '{class_name}' is no class of {taxonomy.name}{did_you_mean(class_name, taxonomy.names)}: "
+                f"{', '.join(taxonomy.names)}"
+            )
     missing = [class_name for class_name in taxonomy.names if class_name not in content.pixels]
     if missing:
         raise InputError(f"{name}: no pixel for {', '.join(missing)}; each class needs exactly one")
@@ -118,16 +125,26 @@ def check_places(pixels: PixelFile, dataset: Dataset, source: str) -> None:
     Raises
     ------
     InputError
-        If a frame is not in the data set's split, or a pixel lies outside its frame.
+        If a frame is not in the data set's split, or a pixel lies outside its frame or is another class's.
     """
+    places: dict[Pixel, str] = {}
     for class_name, pixel in pixels.pixels.items():
         where = f"pixel file {source}: {class_name}"
         if pixel.image not in dataset.frame_ids:
-            raise InputError(f"{where}: no frame '{pixel.image}' in split '{dataset.split}' of {pixels.dataset}")
+            raise InputError(
+                f"{where}: no frame '{pixel.image}' in split '{dataset.split}' of {pixels.dataset}"
+                f"{did_you_mean(pixel.image, dataset.frame_ids)}; it has {len(dataset)}: {dataset.frame_ids[0]} to "
+                f"{dataset.frame_ids[-1]}"
+            )
         height, width = dataset.frame(pixel.image).shape[:2]
         if pixel.x >= width or pixel.y >= height:
             raise InputError(
                 f"{where}: x={pixel.x}, y={pixel.y} lies outside {pixel.image}, which is {width} wide and {height} high"
+            )
+        other = places.setdefault(pixel, class_name)
+        if other != class_name:
+            raise InputError(
+                f"{where}: x={pixel.x}, y={pixel.y} of {pixel.image} is the pixel of {other}; each class needs its own"
             )
 
 

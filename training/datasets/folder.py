@@ -40,7 +40,7 @@ class Folder(FileDataset):
                 splits = ", ".join(sorted(path.parent.name for path in root.glob("*/images")))
                 raise InputError(
                     f"{root / split}: no such folder, so no split '{split}'; there are: {splits}; "
-                    "make it, or name another: --set dataset.train=... or dataset.evaluation=..."
+                    "make it, or name another: --set dataset.train=... or dataset.evaluation=..., evaluate's --split"
                 )
             super().__init__(taxonomy, split, images_by_stem(root), {}, class_ids)
             return

@@ -50,6 +50,8 @@ def open_model(path: Path, dataset: Dataset) -> Iterator[Source]:
     """
     from serving.model import Model
 
+    if path.suffix == ".safetensors":
+        raise InputError(f"--model {path}: holds a run's weights; give them as --checkpoint")
     model, name = Model.load(path), f"--model {path}"
     _check_classes(name, tuple(description.name for description in model.metadata.classes), dataset)
     yield Source(name=name, answer=lambda frame_id: model.segment(dataset.frame(frame_id)), model_digest=model.digest)
@@ -83,6 +85,8 @@ def open_checkpoint(
     from training.segmentation.trained import trained_network
 
     name = f"--checkpoint {path}"
+    if path.suffix == ".onnx":
+        raise InputError(f"{name}: is an exported model; give it as --model")
     if not path.is_file():
         raise InputError(f"{name}: there is no such file; give the network.safetensors of a run's round")
     origin = next(

@@ -7,6 +7,7 @@ replace files. So a process that was killed between saying and noting it leaves 
 import logging
 import threading
 import time
+from pathlib import Path
 
 import mlflow
 import requests
@@ -102,7 +103,7 @@ class Sender:
         getattr(self, f"_say_{record['kind']}")(record)
 
     def _say_pipeline(self, record: Record) -> None:
-        experiment_id = ensure_experiment(self._client, record["experiment"], record["artifacts"])
+        experiment_id = ensure_experiment(self._client, record["experiment"])
         found = self._find(experiment_id, f"tags.`{PIPELINE_TAG}` = '{record['key']}'")
         if found:
             run_id = found[0].info.run_id
@@ -198,18 +199,14 @@ class Sender:
         return list(self._client.search_runs([experiment_id], query))
 
 
-def ensure_experiment(client: mlflow.MlflowClient, name: str, artifacts: str | None = None) -> str:
+def ensure_experiment(client: mlflow.MlflowClient, name: str) -> str:
     """Return an experiment's identifier; where there is none of this name it is made, and several may try at once.
 
-    Parameters
-    ----------
-    client
-        Of the tracking server.
-    name
-        The experiment's.
-    artifacts
-        Where a new one keeps its files; None leaves it to the server.
+    A new one's files lie beside a SQLite database, in `mlartifacts`; elsewhere the server says where.
     """
+    artifacts, uri = None, client.tracking_uri
+    if uri.startswith("sqlite:///"):
+        artifacts = (Path(uri.removeprefix("sqlite:///")).resolve().parent / "mlartifacts").as_uri()
     found = client.get_experiment_by_name(name)
     if found is not None:
         return str(found.experiment_id)

@@ -96,7 +96,8 @@ def _checked(frame: Frame) -> Frame:
     height, width = frame.shape[:2]
     if max(height, width) > MOST_ELONGATED * min(height, width):
         raise InputError(
-            f"the image is {height} x {width} (height x width); its sides may differ by a factor of {MOST_ELONGATED}"
+            f"the image is {height} x {width} (height x width); its sides may differ by a factor of "
+            f"{MOST_ELONGATED} at most"
         )
     return frame
 

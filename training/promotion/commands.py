@@ -3,6 +3,7 @@
 Exit status 3 says that a gate, or another promotion that came first, stands in the way.
 """
 
+import json
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -33,9 +34,11 @@ def register(source: Path, name: str, uri: str | None, as_json: bool) -> None:
 
     Or the last model of a run's folder.
 
-    With a run's folder the version holds what a retraining starts from, too.
+    With a run's folder the version holds what a retraining starts from, too, and goes where the run is tracked, unless
+    --uri says another place.
     """
-    promotion = _open(uri, name)
+    note = source / "mlflow.json"
+    promotion = _open(uri or (json.loads(note.read_text())["uri"] if note.is_file() else None), name)
     from training.promotion.registration import register_file, register_run
 
     version = (register_run if source.is_dir() else register_file)(promotion.registry, source)

@@ -83,7 +83,8 @@ class NewFrames:
             try:
                 regions = describe(dataset.frame(stem))
             except InputError as error:
-                yield Labelled(path.name, str(error))
+                named = str(path) in str(error)
+                yield Labelled(path.name, str(error) if named else f"{path}: {error}")
                 continue
             assert isinstance(regions, EmbeddedRegions)
             labels = spread_labels(stem, regions, graph, taxonomy, self._settings.pseudo_labels)

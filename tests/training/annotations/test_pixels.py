@@ -65,11 +65,14 @@ def test_the_digest_is_of_what_is_annotated(tmp_path):
     [
         (("  sky: {image: a, x: 0, y: 0}\n", ""), "no pixel for sky; each class needs exactly one"),
         (("sky:", "cloud:"), "'cloud' is no class of two: road, sky"),
+        (("sky:", "Sky:"), "'Sky' is no class of two; did you mean 'sky': road, sky"),
+        ((GOOD, ""), r"pixels\.yaml: dataset: Field required"),
+        (("  road", "road"), r"pixels\.yaml"),
         (("dataset: two", "dataset: folder"), r"pixels\.yaml: dataset: its pixels are of 'folder', .* set is 'two'"),
         (("sky:", "road:"), "line 4, column 3: 'road' stands twice"),
         (("x: 0", "x: -1"), r"pixels\.sky\.x: .*got -1"),
         (("x: 0, y: 0", "x: 0"), r"pixels\.sky\.y: Field required"),
-        (("y: 0}\n  sky", "y: 0, z: 1}\n  sky"), r"pixels\.road\.z"),
+        (("y: 0}\n  sky", "y: 0, z: 1}\n  sky"), r"pixels\.road\.z: is no key here; a pixel has image, x and y"),
     ],
 )
 def test_a_wrong_file_names_class_and_value(tmp_path, change, message):
@@ -80,7 +83,9 @@ def test_a_wrong_file_names_class_and_value(tmp_path, change, message):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (("image: a, x: 0", "image: b, x: 0"), "sky: no frame 'b' in split 'train'"),
+        (("image: a, x: 0", "image: b, x: 0"), "sky: no frame 'b' in split 'train' of two; it has 1: a to a"),
+        (("image: a, x: 0", "image: A, x: 0"), "sky: no frame 'A' in split 'train' of two; did you mean 'a'; it has 1"),
+        (("x: 0", "x: 1"), "sky: x=1, y=0 of a is the pixel of road; each class needs its own"),
         (("x: 1", "x: 2"), "road: x=2, y=0 lies outside a, which is 2 wide and 1 high"),
     ],
 )
@@ -97,9 +102,9 @@ def test_a_file_that_is_not_utf8_is_named(tmp_path):
 
 
 def test_a_pixel_that_disagrees_with_the_truth_is_a_warning(tmp_path):
-    source = write(tmp_path, GOOD.replace("x: 1", "x: 0"))
+    source = write(tmp_path, GOOD.replace("x: 0", "x: 2").replace("x: 1", "x: 0").replace("x: 2", "x: 1"))
     warnings = check_pixels(load_pixels(source, TAXONOMY, "two"), TwoPixels(), source)
-    assert len(warnings) == 1 and "road: the true label at x=0, y=0 of a is sky" in warnings[0]
+    assert len(warnings) == 2 and "road: the true label at x=0, y=0 of a is sky" in warnings[0]
 
 
 def shipped(dataset):

@@ -148,6 +148,17 @@ def test_the_table_for_a_person(configuration, model):
     )
 
 
+def test_what_was_given_as_something_else_is_told(configuration, model, tmp_path):
+    weights = tmp_path / "network.safetensors"
+    weights.touch()
+    for option, path, told in (
+        ("--model", weights, "holds a run's weights; give them as --checkpoint"),
+        ("--model", tmp_path, "is a folder; give the .onnx file, such as NAME/VERSION/model.onnx in it"),
+        ("--checkpoint", model, "is an exported model; give it as --model"),
+    ):
+        assert told in refusal(option, path, "--dataset", configuration)
+
+
 @pytest.mark.parametrize("given", [[], ["--model", "--server"], ["--checkpoint", "--predictions"]])
 def test_exactly_one_source(given, configuration):
     error = refusal("--dataset", configuration, *(word for option in given for word in (option, "x")))

@@ -1,6 +1,7 @@
 """A version of the registered model: whole, of the exact bytes, once."""
 
 import hashlib
+from pathlib import Path
 
 import mlflow
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 from serving.errors import InputError
 from serving.model import Model
 from serving.registry import RegistryUri, check_digest, check_golden
+from training.promotion.promotion import Promotion
 
 
 def test_a_version_holds_the_exact_bytes_and_what_they_answer(promotion, tiny_file, frame, tmp_path):
@@ -25,6 +27,14 @@ def test_a_version_holds_the_exact_bytes_and_what_they_answer(promotion, tiny_fi
     check_digest(fetched.folder, version)
     assert check_golden(fetched.folder, Model.load(fetched.model)) == 1.0
     assert fetched.training is None
+
+
+def test_its_files_lie_beside_a_sqlite_database_wherever_one_stands(tiny_file, frame, tmp_path, monkeypatch):
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    promotion = Promotion(f"sqlite:///{tmp_path / 'mlflow.db'}", "mine")
+    promotion.registry.register(tiny_file(), golden_frame=frame)
+    assert list((tmp_path / "mlartifacts").rglob("model.onnx")) and not list(Path.cwd().iterdir())
 
 
 def test_it_is_a_model_that_mlflow_itself_can_load(promotion, tiny_file, frame):
