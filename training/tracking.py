@@ -8,6 +8,7 @@ pipeline that was interrupted leaves no double.
 
 import logging
 import os
+import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -94,12 +95,18 @@ class Tracker:
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
-        """Open the nested run of a stage, in place of one that an interrupted pipeline left."""
-        self._stage = name
+        """Open the nested run of a stage, in place of one that an interrupted pipeline left.
+
+        Where standard error is no terminal, and so has no progress bars, a line says that the stage is complete.
+        """
+        self._stage, began = name, time.monotonic()
         self._add("stage", name=name)
         try:
             with self._ended():
                 yield
+            if not sys.stderr.isatty():
+                seconds = time.monotonic() - began
+                print(f"{time.strftime('%H:%M:%S')} {name}: complete, {seconds:.0f} s", file=sys.stderr)
         finally:
             self._stage = None
 

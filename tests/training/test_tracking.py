@@ -1,8 +1,10 @@
 """What MLflow is told."""
 
+import re
 import time
 
 import mlflow
+import pytest
 
 from training.experiments import system_metrics
 from training.settings import TrackingSettings
@@ -35,6 +37,17 @@ def test_a_stage_that_is_opened_again_replaces_its_run_whatever_its_name(databas
         filter_string=f"tags.mlflow.parentRunId = '{parent}'", output_format="list", search_all_experiments=True
     )
     assert [run.info.run_name for run in nested] == ["Felzenszwalb's regions"]
+
+
+def test_where_there_is_no_terminal_a_line_says_that_a_stage_is_complete(database, tmp_path, capsys):
+    tracker = Tracker(database, "test", tmp_path)
+    with tracker.pipeline("run", "key"):
+        with tracker.stage("features"):
+            pass
+        with pytest.raises(ZeroDivisionError), tracker.stage("bounds"):
+            raise ZeroDivisionError
+    (line,) = capsys.readouterr().err.splitlines()
+    assert re.fullmatch(r"\d\d:\d\d:\d\d features: complete, 0 s", line)
 
 
 def test_a_pipeline_that_goes_on_counts_its_samples_on(database, tmp_path, monkeypatch):
