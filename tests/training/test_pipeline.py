@@ -166,8 +166,10 @@ def test_soft_labels_are_kept_for_each_superpixel_and_trained_on_in_every_round(
 
 
 @pytest.mark.slow
-def test_two_processes_train_what_one_does(finished, overrides, tmp_path):
-    _, report, alone = finished
+def test_two_processes_train_what_one_does(overrides, tmp_path):
+    # By SGD: AdamW makes a whole step of what rounding alone has left of a gradient, so that weights drift apart.
+    overrides, alone = [*overrides, "training.optimizer=sgd"], tmp_path / "alone"
+    report = make_pipeline(overrides, alone).run()
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m"]
     options = [text for override in overrides for text in ("--set", override)]
     command = [*torchrun, "training.cli", "train", "streets", "--out", str(tmp_path / "run"), "--json", *options]
@@ -176,10 +178,14 @@ def test_two_processes_train_what_one_does(finished, overrides, tmp_path):
     (answer,) = result.stdout.splitlines()
     trained = json.loads(answer)
     assert trained["pseudo_miou"][0] == report["pseudo_miou"][0]
-    # Sums in another order: measured are weights apart by 9e-6 after a round and 9e-5 after two, and the same masks.
+    # Sums in another order: measured are weights apart by 6e-8 after a round, which may label a pixel of the second one
+    # otherwise, and by 3e-4 after two.
     assert trained["pseudo_miou"][1] == pytest.approx(report["pseudo_miou"][1], abs=1e-4)
-    assert trained["miou_class"] == pytest.approx(report["miou_class"], abs=1e-4)
-    for number, tolerance in ((0, 1e-4), (1, 1e-3)):
+    assert trained["miou_class"] == [
+        pytest.approx(report["miou_class"][0]),
+        pytest.approx(report["miou_class"][1], abs=1e-3),
+    ]
+    for number, tolerance in ((0, 1e-6), (1, 1e-3)):
         file = f"round_{number}/network/network.safetensors"
         weights, again = load_file(alone / file), load_file(tmp_path / "run" / file)
         assert all(np.allclose(again[name], value, atol=tolerance) for name, value in weights.items())
