@@ -5,6 +5,7 @@ Exit status 3 says that a gate, or another promotion that came first, stands in 
 
 import json
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,7 @@ from serving.errors import InputError
 from training.cli_support import print_report, set_option, warn
 
 if TYPE_CHECKING:
+    from training.promotion.ledger import Entry
     from training.promotion.promotion import Promotion
 
 REFUSED = 3
@@ -91,7 +93,7 @@ def promote(name: str, version: str, why: str, without_gates: bool, uri: str | N
     Exits 3 if they did not, or another was promoted first.
     """
     promotion = _open(uri, name)
-    _change(lambda: promotion.promote(version, why=why, without_gates=without_gates), name, as_json)
+    _change(promotion, lambda: promotion.promote(version, why=why, without_gates=without_gates), name, as_json)
 
 
 @click.command()
@@ -103,7 +105,7 @@ def promote(name: str, version: str, why: str, without_gates: bool, uri: str | N
 def rollback(name: str, why: str, to: str | None, uri: str | None, as_json: bool) -> None:
     """Make the champion before the present one champion again."""
     promotion = _open(uri, name)
-    _change(lambda: promotion.rollback(why=why, to=to), name, as_json)
+    _change(promotion, lambda: promotion.rollback(why=why, to=to), name, as_json)
 
 
 @click.command()
@@ -170,16 +172,19 @@ def _open(uri: str | None, name: str) -> "Promotion":
     return Promotion(uri, name)
 
 
-def _change(change: Any, name: str, as_json: bool) -> None:
+def _change(promotion: "Promotion", change: Callable[[], "Entry"], name: str, as_json: bool) -> None:
     from training.promotion.ledger import Superseded
     from training.promotion.promotion import Refused
 
+    head = promotion.ledger.head()
     try:
         entry = change()
     except (Refused, Superseded) as error:
         click.echo(f"refused: {error}", err=True)
         raise SystemExit(REFUSED) from error
     before = f", in place of {entry.previous}" if entry.previous else ""
+    if entry == head:
+        before = " already: nothing is changed, and the reason is not kept"
     report = {"name": name, "version": entry.version, "previous": entry.previous or None, "entry": entry.number}
     print_report(report, as_json, [f"version {entry.version} of {name} is champion{before}"])
 

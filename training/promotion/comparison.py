@@ -59,8 +59,7 @@ def accuracy(
         bool(change[worst] >= -limits.most_class_loss),
         float(change[worst]),
         -limits.most_class_loss,
-        f"{frames.taxonomy.names[worst]} changes most to the worse, by {change[worst]:+.2%}; "
-        f"{-limits.most_class_loss:.2%} is allowed",
+        f"{_of_worst(frames.taxonomy.names[worst], change[worst])}; {-limits.most_class_loss:.2%} is allowed",
     )
 
 
@@ -168,6 +167,10 @@ def shadow(tags: Mapping[str, str], champion: str, limits: PromotionSettings) ->
         f"agreement {share:.1%}; {limits.least_agreement:.1%} at least"
     )
     return Gate("shadow", passed, share, limits.least_agreement, message)
+
+
+def _of_worst(name: str, change: float) -> str:
+    return f"{name} changes most to the worse, by {change:+.2%}" if change < 0 else "no class is worse"
 
 
 def _counts(model: Model, frames: Dataset, frame_ids: Sequence[str]) -> NDArray[np.int64]:

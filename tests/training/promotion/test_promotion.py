@@ -85,6 +85,7 @@ def test_an_equal_candidate_passes_and_is_promoted(promotion, settings, tiny_fil
     assert [gate.name for gate in report.gates] == [
         *("loads", "finite", "classes", "golden", "provenance", "size", "parity", "miou", "class_iou", "latency")
     ]
+    assert "no class is worse" in next(gate.message for gate in report.gates if gate.name == "class_iou")
     tags = promotion.registry.version(version).tags
     assert tags["onepixel.gates"] == "passed" and '"figure": 0.0' in tags["onepixel.gate.miou"]
     entry = promotion.promote(version, why="as good")
@@ -258,6 +259,10 @@ def test_commands_say_what_stands_in_the_way(promotion, settings, tiny_file, fra
     with pytest.raises(SystemExit) as ended:
         main(["history", name, "--uri", database, "--json"])
     assert ended.value.code == 0 and '"champion": "1"' in capsys.readouterr().out
+    with pytest.raises(SystemExit) as ended:
+        main(["promote", name, "1", "--why", "again", "--uri", database])
+    assert ended.value.code == 0
+    assert f"version 1 of {name} is champion already: nothing is changed" in capsys.readouterr().out
 
 
 def test_a_name_under_which_nothing_is_registered_has_no_history(promotion):
