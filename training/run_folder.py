@@ -15,6 +15,7 @@ model_store/NAME/1/model.onnx
 import fcntl
 import hashlib
 import json
+import logging
 import os
 import re
 import uuid
@@ -33,6 +34,8 @@ from training.configuration import read_settings
 from training.datasets.base import Dataset
 from training.settings import Settings
 from training.tracking import tracking_uri
+
+logger = logging.getLogger(__name__)
 
 FREE_SETTINGS = {"workers", "pixels", "prediction", "promotion", "training.checkpoint_every"}
 """Settings that may change when a pipeline resumes: its results do not depend on them, and of the pixel file the
@@ -187,6 +190,8 @@ def claimed(folder: Path) -> Iterator[None]:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise InputError(f"{folder}: another process is at work here; wait for it, or give another --out") from None
+        except OSError as error:  # as of a file system that has no locks
+            logger.warning("%s: cannot be kept from other processes: %s", folder, error.strerror)
         yield
     finally:
         os.close(descriptor)
