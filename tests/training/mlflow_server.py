@@ -2,11 +2,12 @@
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
 import urllib.request
+
+from serving.addresses import free_port
 
 
 class MlflowServer:
@@ -14,9 +15,7 @@ class MlflowServer:
 
     def __init__(self, folder):
         self._folder = folder
-        with socket.socket() as taken:
-            taken.bind(("127.0.0.1", 0))
-            self._port = taken.getsockname()[1]
+        self._port = free_port()
         self.uri = f"http://127.0.0.1:{self._port}"
         self._process = None
 

@@ -1,11 +1,9 @@
 """What a figure is judged by: the floor, the bands alone, and the ceiling, an oracle that labels each superpixel."""
 
-import math
-
 from tqdm import tqdm
 
 from training.datasets.base import Dataset
-from training.evaluation.metrics import ConfusionMatrix, band_prior_labels, region_oracle
+from training.evaluation.metrics import ConfusionMatrix, band_prior_labels, none_where_undefined, region_oracle
 from training.features.superpixels import superpixels
 from training.settings.method import SuperpixelSettings
 
@@ -20,5 +18,5 @@ def measure_bounds(dataset: Dataset, settings: SuperpixelSettings) -> dict[str, 
         truth = dataset.labels(frame_id)
         floor.update(truth, band_prior_labels(dataset.taxonomy, truth.shape))
         ceiling.update(truth, region_oracle(superpixels(dataset.frame(frame_id), settings), truth))
-    bounds = {"floor_miou": floor.miou_class(), "ceiling_miou": ceiling.miou_class()}
-    return {key: None if math.isnan(miou) else miou for key, miou in bounds.items()}
+    miou = {"floor_miou": floor.miou_class(), "ceiling_miou": ceiling.miou_class()}
+    return {key: none_where_undefined(value) for key, value in miou.items()}

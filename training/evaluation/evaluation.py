@@ -15,7 +15,7 @@ from tqdm import tqdm
 from training.datasets.base import Dataset
 from training.evaluation.boundary import BoundaryScores
 from training.evaluation.calibration import Calibration
-from training.evaluation.metrics import ConfusionMatrix
+from training.evaluation.metrics import ConfusionMatrix, none_where_undefined
 from training.segmentation.networks import DeepLab
 from training.segmentation.prediction import predict
 from training.taxonomy import Taxonomy
@@ -71,12 +71,12 @@ class Evaluation:
         """
         names, confusion = self.taxonomy.names, self.confusion
         return {
-            "miou_class": _defined(confusion.miou_class()),
-            "miou_category": _defined(confusion.miou_category()),
-            "frequency_weighted_iou": _defined(confusion.frequency_weighted_iou()),
-            "pixel_accuracy": _defined(confusion.pixel_accuracy()),
-            "mean_boundary_f": _defined(self.boundary.mean_f()),
-            "calibration_error": _defined(self.calibration.error()),
+            "miou_class": none_where_undefined(confusion.miou_class()),
+            "miou_category": none_where_undefined(confusion.miou_category()),
+            "frequency_weighted_iou": none_where_undefined(confusion.frequency_weighted_iou()),
+            "pixel_accuracy": none_where_undefined(confusion.pixel_accuracy()),
+            "mean_boundary_f": none_where_undefined(self.boundary.mean_f()),
+            "calibration_error": none_where_undefined(self.calibration.error()),
             "iou": _by_name(names, confusion.class_iou()),
             "iou_category": _by_name(self.taxonomy.categories, confusion.category_iou()),
             "precision": _by_name(names, confusion.precision()),
@@ -100,11 +100,7 @@ class Evaluation:
 
 
 def _by_name(names: Iterable[str], values: Iterable[float]) -> dict[str, float | None]:
-    return {name: _defined(value) for name, value in zip(names, values, strict=True)}
-
-
-def _defined(value: float) -> float | None:
-    return None if math.isnan(value) else float(value)
+    return {name: none_where_undefined(value) for name, value in zip(names, values, strict=True)}
 
 
 def evaluate_network(network: DeepLab, dataset: Dataset, size: tuple[int, int], description: str) -> Evaluation:

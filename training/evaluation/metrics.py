@@ -6,6 +6,7 @@ category counts confusions among its own classes as right. All figures are fract
 is NaN.
 """
 
+import math
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -130,6 +131,11 @@ class ConfusionMatrix:
         for name, iou in zip(self.taxonomy.names, self.class_iou(), strict=True):
             metrics[f"{prefix}/iou/{name}"] = float(iou)
         return _defined(metrics)
+
+
+def none_where_undefined(value: float) -> float | None:
+    """Return a figure as JSON has it."""
+    return None if math.isnan(value) else float(value)
 
 
 def region_oracle(regions: NDArray[np.int32], truth: NDArray[np.uint8]) -> NDArray[np.uint8]:
