@@ -138,5 +138,5 @@ class PredictionSettings(Frozen):
     tiles. The default is 1024 x 2048."""
     tile_overlap: Annotated[int, Field(ge=0)] = 128
     """How far a tile sees beyond the part that it answers for, on each side, pixels of the frame. A network sees
-    further, so that some pixels are answered otherwise than in the whole frame: of CamVid's frames enlarged threefold
-    and cut to 800 x 800 pixels 6 to 14 %, with twice the overlap 4 to 11 %."""
+    further, so that some pixels are answered otherwise than in the whole frame: of two of CamVid's frames, enlarged
+    threefold and cut to 800 x 800 pixels, 6 to 14 %, with twice the overlap 4 to 11 % (throw-away code)."""
